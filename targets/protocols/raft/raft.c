@@ -1,0 +1,356 @@
+/* raft: starting and stepping a replica, its term and role, proposals, application and snapshots of its own. */
+#include "targets/protocols/raft/raft_internal.h"
+
+void raft_respond(uint64_t token, enum status status, uint8_t leader, struct effects *fx) {
+    struct effect *e = effect_add(fx, EFFECT_RESPOND);
+    e->token = token;
+    e->status = (uint8_t)status;
+    e->to = leader;
+}
+
+void raft_send(struct raft *r, uint8_t to, const struct raft_message *m, uint64_t barrier, struct effects *fx) {
+    uint8_t *at = fx->scratch + fx->scratch_size;
+    size_t size = raft_message_encode(m, at, fx->scratch_capacity - fx->scratch_size);
+    assert(size > 0);
+    fx->scratch_size += (uint32_t)size;
+    struct effect *e = effect_add(fx, EFFECT_SEND);
+    e->to = to;
+    e->message_kind = m->kind;
+    e->bytes = bytes_of(at, size);
+    /* A message of a term may leave only when the term is durable: a restart must not fall behind its own words. */
+    e->barrier = barrier > r->meta_written ? barrier : r->meta_written;
+}
+
+void raft_write_meta(struct raft *r, uint64_t term, uint8_t vote, struct effects *fx) {
+    assert(term >= r->term);
+    r->term = term;
+    r->vote = vote;
+    uint8_t *at = fx->scratch + fx->scratch_size;
+    struct writer w = {.data = at, .capacity = fx->scratch_capacity - fx->scratch_size};
+    write_u64(&w, term);
+    write_u8(&w, vote);
+    assert(!w.failed);
+    fx->scratch_size += (uint32_t)w.size;
+    struct effect *e = effect_add(fx, EFFECT_META);
+    e->bytes = bytes_of(at, w.size);
+    e->written = r->meta_written = ++fx->written;
+    e->term = term;
+    e->to = vote;
+}
+
+void raft_set_role(struct raft *r, uint8_t role, struct effects *fx) {
+    r->role = role;
+    struct effect *e = effect_add(fx, EFFECT_ROLE);
+    e->role = role;
+    e->term = r->term;
+}
+
+void raft_become_follower(struct raft *r, uint64_t term, uint8_t leader, struct effects *fx) {
+    bool changed = term != r->term || r->role != PROTOCOL_FOLLOWER;
+    if (r->role == PROTOCOL_LEADER) {
+        struct effect *e = effect_add(fx, EFFECT_TIMER);
+        e->timer = TIMER_HEARTBEAT;
+        e->delay_ns = UINT64_MAX;
+        reads_drop(r, fx);
+        r->transfer_to = NODE_NONE;
+    }
+    if (term > r->term) raft_write_meta(r, term, NODE_NONE, fx);
+    r->leader = leader;
+    r->pre_voting = false;
+    r->self_vote_written = 0;
+    if (changed) raft_set_role(r, PROTOCOL_FOLLOWER, fx);
+    election_reset_timer(r, fx);
+}
+
+bool raft_append(struct raft *r, uint64_t term, uint8_t kind, uint64_t token, struct bytes payload,
+                 struct effects *fx) {
+    if (!log_append(&r->log, term, kind, token, payload)) return false;
+    struct effect *e = effect_add(fx, EFFECT_APPEND);
+    e->index = r->log.last;
+    e->term = term;
+    e->entry_kind = kind;
+    e->bytes = log_payload(&r->log, r->log.last);
+    e->written = r->log_written = ++fx->written;
+    return true;
+}
+
+/* Asks for a snapshot once enough was applied since the last one (section 7). */
+static void maybe_snapshot(struct raft *r, struct effects *fx) {
+    if (r->c.snapshot_entries == 0 || r->snapshot_pending || r->installing) return;
+    if (r->applied - r->snapshot_index < r->c.snapshot_entries) return;
+    r->snapshot_pending = true;
+    struct effect *e = effect_add(fx, EFFECT_SNAPSHOT_TAKE);
+    e->index = r->applied;
+    e->term = log_term(&r->log, r->applied);
+    e->token = r->applied > r->c.snapshot_trailing ? r->applied - r->c.snapshot_trailing + 1 : 1;
+    e->written = ++fx->written;
+}
+
+void raft_apply(struct raft *r, struct effects *fx) {
+    if (r->installing) return; /* the state machine is about to be replaced */
+    while (r->applied < r->commit) {
+        uint64_t index = ++r->applied;
+        struct log_item *it = log_item(&r->log, index);
+        struct effect *e = effect_add(fx, EFFECT_APPLY);
+        e->index = index;
+        e->term = it->term;
+        e->entry_kind = it->kind;
+        e->bytes = log_payload(&r->log, index);
+        e->token = it->token;
+        it->token = 0;
+    }
+    maybe_snapshot(r, fx);
+}
+
+static void on_propose(struct raft *r, uint64_t token, struct bytes command, struct effects *fx) {
+    assert(token != 0);
+    if (r->role != PROTOCOL_LEADER) {
+        raft_respond(token, STATUS_NOT_LEADER, r->leader, fx);
+    } else if (r->transfer_to != NODE_NONE || command.size > r->c.limits.entry_bytes_max ||
+               !raft_append(r, r->term, ENTRY_COMMAND, token, command, fx)) {
+        raft_respond(token, STATUS_BUSY, r->leader, fx);
+    } else {
+        replication_broadcast(r, fx);
+    }
+}
+
+static void on_message(struct raft *r, uint8_t from, struct bytes bytes, struct effects *fx) {
+    struct raft_message m;
+    if (from >= r->c.nodes || from == r->c.self || !raft_message_decode(bytes, &m)) return;
+    switch (m.kind) {
+    case RAFT_VOTE_REQUEST:
+        election_on_request(r, from, &m, fx);
+        return;
+    case RAFT_APPEND_REQUEST:
+        follower_on_append(r, from, &m, fx);
+        return;
+    case RAFT_SNAPSHOT_REQUEST:
+        follower_on_snapshot(r, from, &m, fx);
+        return;
+    case RAFT_TIMEOUT_NOW:
+        if (m.term == r->term && r->role == PROTOCOL_FOLLOWER && from == r->leader && !r->installing)
+            election_campaign(r, true, fx);
+        return;
+    default:
+        break;
+    }
+    /* Replies. A granted pre-vote echoes a term that nobody is in yet. */
+    bool granted_pre_vote = m.kind == RAFT_VOTE_REPLY && m.pre_vote && m.success;
+    if (m.term > r->term && !granted_pre_vote) {
+        raft_become_follower(r, m.term, NODE_NONE, fx);
+        return;
+    }
+    if (m.kind == RAFT_VOTE_REPLY) election_on_reply(r, from, &m, fx);
+    if (m.kind == RAFT_APPEND_REPLY) replication_on_append_reply(r, from, &m, fx);
+    if (m.kind == RAFT_SNAPSHOT_REPLY) replication_on_snapshot_reply(r, from, &m, fx);
+}
+
+static void on_persisted(struct raft *r, uint64_t written, uint64_t last_index, struct effects *fx) {
+    if (r->cut_written && written < r->cut_written) {
+        if (last_index >= r->cut_index) last_index = r->cut_index - 1;
+    } else {
+        r->cut_written = 0;
+    }
+    if (last_index > r->log.last) last_index = r->log.last;
+    if (last_index > r->durable_index) r->durable_index = last_index;
+    if (r->self_vote_written && written >= r->self_vote_written) election_on_persisted(r, written, fx);
+    if (r->role == PROTOCOL_LEADER) replication_advance_commit(r, fx);
+}
+
+static void on_snapshot_taken(struct raft *r, uint64_t index, uint64_t term) {
+    r->snapshot_pending = false;
+    if (index <= r->snapshot_index) return;
+    r->snapshot_index = index;
+    r->snapshot_term = term;
+    if (index > r->c.snapshot_trailing) log_compact(&r->log, index - r->c.snapshot_trailing);
+}
+
+static void step(void *state, const struct event *ev, struct effects *fx) {
+    struct raft *r = state;
+    assert(ev->now_ns >= r->now);
+    r->now = ev->now_ns;
+    switch (ev->kind) {
+    case EVENT_MESSAGE:
+        on_message(r, ev->message.from, ev->message.bytes, fx);
+        break;
+    case EVENT_TIMER:
+        if (ev->timer.id == TIMER_ELECTION) election_on_timer(r, fx);
+        if (ev->timer.id == TIMER_HEARTBEAT && r->role == PROTOCOL_LEADER) replication_on_timer(r, fx);
+        break;
+    case EVENT_PROPOSE:
+        on_propose(r, ev->propose.token, ev->propose.command, fx);
+        break;
+    case EVENT_READ:
+        reads_on_request(r, ev->read.token, fx);
+        break;
+    case EVENT_PERSISTED:
+        on_persisted(r, ev->persisted.written, ev->persisted.last_index, fx);
+        break;
+    case EVENT_SNAPSHOT_TAKEN:
+        on_snapshot_taken(r, ev->snapshot.index, ev->snapshot.term);
+        break;
+    case EVENT_SNAPSHOT_INSTALLED:
+        follower_on_installed(r, ev->snapshot.index, ev->snapshot.term, fx);
+        break;
+    case EVENT_TRANSFER:
+        transfer_on_request(r, ev->transfer.to, fx);
+        break;
+    case EVENT_RECONFIGURE:
+        break;
+    }
+}
+
+static size_t state_size(const struct config *c) {
+    return sizeof(struct raft) + log_memory(&c->limits) + (size_t)c->limits.reads_max * sizeof(struct read);
+}
+
+static void start(void *state, const struct config *c, const struct durable *d, uint64_t now_ns, struct effects *fx) {
+    struct raft *r = state;
+    assert(c->nodes >= 1 && c->nodes <= PROTOCOL_NODES_MAX && c->self < c->nodes);
+    assert(c->limits.inflight_max <= INFLIGHT_MAX);
+    memset(r, 0, sizeof *r);
+    r->c = *c;
+    r->rules = c->rules ? c->rules : &raft_rules_correct;
+    r->now = now_ns;
+    prng_seed(&r->prng, c->seed, now_ns);
+    uint8_t *tail = (uint8_t *)state + sizeof *r;
+    log_init(&r->log, &c->limits, tail);
+    r->reads = (struct read *)(void *)(tail + log_memory(&c->limits));
+
+    struct reader meta = {.data = d->meta.data, .size = d->meta.size};
+    r->vote = NODE_NONE;
+    if (d->meta.size) {
+        r->term = read_u64(&meta);
+        r->vote = read_u8(&meta);
+    }
+    r->snapshot_index = d->snapshot_index;
+    r->snapshot_term = d->snapshot_term;
+    r->commit = r->applied = d->snapshot_index; /* all else must be learnt from a leader */
+    log_reset(&r->log, d->snapshot_index, d->snapshot_term);
+    size_t i = 0;
+    while (i < d->entries_count && d->entries[i].index + c->snapshot_trailing <= d->snapshot_index) i++;
+    if (i < d->entries_count && d->entries[i].index <= d->snapshot_index) {
+        /* Some entries of before the snapshot are kept for followers; what precedes the first is unknown, so that one
+         * serves as the base only. */
+        log_reset(&r->log, d->entries[i].index, d->entries[i].term);
+        i++;
+    }
+    for (; i < d->entries_count; i++) {
+        const struct entry *e = &d->entries[i];
+        assert(e->index == r->log.last + 1);
+        bool fits = log_append(&r->log, e->term, e->kind, 0, e->payload);
+        assert(fits);
+        (void)fits;
+    }
+    r->durable_index = r->log.last;
+    r->leader = r->transfer_to = NODE_NONE;
+    /* A lease granted by this replica before a crash may still run: stay as sticky as if a leader had just spoken. */
+    r->contact_ns = now_ns;
+    raft_set_role(r, PROTOCOL_FOLLOWER, fx);
+    election_reset_timer(r, fx);
+}
+
+static void probe(const void *state, struct probe *out) {
+    const struct raft *r = state;
+    *out = (struct probe){.role = r->role,
+                          .vote = r->vote,
+                          .leader = r->leader,
+                          .term = r->term,
+                          .first_index = r->log.first,
+                          .last_index = r->log.last,
+                          .last_term = log_last_term(&r->log),
+                          .commit_index = r->commit,
+                          .applied_index = r->applied,
+                          .durable_index = r->durable_index};
+}
+
+static void visit(const void *state, const struct visitor *v) {
+    const struct raft *r = state;
+    v->word(v->ctx, "term", r->term);
+    v->word(v->ctx, "vote", r->vote);
+    v->word(v->ctx, "role", r->role);
+    v->word(v->ctx, "leader", r->leader);
+    v->word(v->ctx, "commit", r->commit);
+    v->word(v->ctx, "applied", r->applied);
+    v->word(v->ctx, "snapshot_index", r->snapshot_index);
+    v->word(v->ctx, "round", r->round);
+    v->word(v->ctx, "base_index", r->log.base_index);
+    v->word(v->ctx, "base_term", r->log.base_term);
+    for (uint64_t i = r->log.first; i <= r->log.last; i++) {
+        v->word(v->ctx, "entry_term", log_term(&r->log, i));
+        v->word(v->ctx, "entry_hash", hash_bytes(log_payload(&r->log, i), 0));
+    }
+}
+
+static const char *check(const void *state) {
+    const struct raft *r = state;
+    if (r->applied > r->commit) return "applied <= commit";
+    if (r->commit > r->log.last) return "commit <= last log index";
+    if (r->log.first != r->log.base_index + 1) return "the log starts after its base";
+    if (r->snapshot_index > r->applied) return "snapshot <= applied";
+    if (r->durable_index > r->log.last) return "durable <= last log index";
+    if (r->role == PROTOCOL_LEADER && r->vote != r->c.self) return "a leader voted for itself";
+    return NULL;
+}
+
+static uint32_t effects_needed(const struct config *c) {
+    return 3 * c->limits.log_entries_max + c->limits.reads_max + 8u * c->nodes + 64;
+}
+
+static uint32_t scratch_needed(const struct config *c) {
+    return (3u * c->nodes + 4) * c->limits.message_bytes_max + 4096;
+}
+
+static size_t put_text(char *out, size_t capacity, size_t at, const char *text) {
+    for (; *text && at + 1 < capacity; text++) out[at++] = *text;
+    return at;
+}
+
+static size_t put_number(char *out, size_t capacity, size_t at, const char *name, uint64_t value) {
+    char digits[21];
+    size_t n = sizeof digits;
+    digits[--n] = 0;
+    do digits[--n] = (char)('0' + value % 10);
+    while (value /= 10);
+    at = put_text(out, capacity, at, name);
+    return put_text(out, capacity, at, digits + n);
+}
+
+static size_t describe(struct bytes message, char *out, size_t capacity) {
+    static const char *const names[] = {"?", "vote?", "vote", "append?", "append", "snapshot?", "snapshot", "timeout-now"};
+    struct raft_message m;
+    size_t n = 0;
+    if (capacity == 0) return 0;
+    if (!raft_message_decode(message, &m)) {
+        n = put_text(out, capacity, 0, "undecodable");
+    } else {
+        n = put_text(out, capacity, n, m.pre_vote ? "pre-" : "");
+        n = put_text(out, capacity, n, names[m.kind]);
+        n = put_number(out, capacity, n, " term=", m.term);
+        if (m.kind != RAFT_VOTE_REPLY && m.kind != RAFT_TIMEOUT_NOW) n = put_number(out, capacity, n, " index=", m.index);
+        if (m.log_term) n = put_number(out, capacity, n, " log_term=", m.log_term);
+        if (m.kind == RAFT_APPEND_REQUEST) {
+            n = put_number(out, capacity, n, " entries=", m.entries);
+            n = put_number(out, capacity, n, " commit=", m.commit);
+        }
+        if (m.round) n = put_number(out, capacity, n, " round=", m.round);
+        if (m.kind == RAFT_VOTE_REPLY || m.kind == RAFT_APPEND_REPLY)
+            n = put_text(out, capacity, n, m.success ? " yes" : " no");
+    }
+    out[n] = 0;
+    return n;
+}
+
+const struct protocol raft_protocol = {
+    .name = "raft",
+    .doc = "Raft (Ongaro and Ousterhout 2014) with pre-vote, check-quorum, ReadIndex, leases, snapshots",
+    .state_size = state_size,
+    .effects_needed = effects_needed,
+    .scratch_needed = scratch_needed,
+    .start = start,
+    .step = step,
+    .probe = probe,
+    .visit = visit,
+    .check = check,
+    .describe = describe,
+};
