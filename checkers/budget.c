@@ -1,0 +1,54 @@
+/* The budget of a check: wall time and memory. The clock is read once in 256 steps of an inner loop, which keeps the
+ * price of a step below a nanosecond and the overshoot below a millisecond. */
+#include "checkers/internal.h"
+
+#include <time.h>
+
+uint64_t monotonic_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+struct budget budget_of(const struct check_options *o) {
+    uint64_t deadline_ms = o && o->deadline_ms ? o->deadline_ms : DEADLINE_MS_DEFAULT;
+    uint64_t now = monotonic_ns();
+    uint64_t room_ms = (UINT64_MAX - now) / NS_PER_MS;
+    return (struct budget){
+        .start_ns = now,
+        .deadline_ns = now + (deadline_ms < room_ms ? deadline_ms : room_ms) * NS_PER_MS,
+        .memory_bytes_max = o && o->memory_bytes_max ? o->memory_bytes_max : MEMORY_BYTES_MAX_DEFAULT,
+    };
+}
+
+struct budget budget_share(const struct budget *whole, uint64_t limit_ns) {
+    struct budget share = *whole;
+    share.start_ns = monotonic_ns();
+    share.state = BUDGET_LEFT;
+    share.ticks = 0;
+    if (share.start_ns >= whole->deadline_ns) {
+        share.state = BUDGET_TIME_SPENT;
+    } else if (limit_ns < whole->deadline_ns - share.start_ns) {
+        share.deadline_ns = share.start_ns + limit_ns;
+    }
+    return share;
+}
+
+bool budget_spent_now(struct budget *b) {
+    if (b->state == BUDGET_LEFT && monotonic_ns() >= b->deadline_ns) b->state = BUDGET_TIME_SPENT;
+    return b->state != BUDGET_LEFT;
+}
+
+bool budget_claim(struct budget *b, uint64_t bytes) {
+    if (bytes > b->memory_bytes_max - b->memory_bytes) {
+        if (b->state == BUDGET_LEFT) b->state = BUDGET_MEMORY_SPENT;
+        return false;
+    }
+    b->memory_bytes += bytes;
+    return true;
+}
+
+void budget_release(struct budget *b, uint64_t bytes) {
+    assert(bytes <= b->memory_bytes);
+    b->memory_bytes -= bytes;
+}

@@ -1,0 +1,198 @@
+/* What the checkers share among themselves, and nobody else sees.
+ *
+ * The way of a history through the linearizability check: partition.c groups the operations by key, orders their events
+ * and has the model (model.c) translate each into a `call`; linearizable.c hands each partition to a list of deciders, of
+ * which the search (search.c) is the last; what is not linearizable goes through shrink.c and explain.c.
+ *
+ * Values of a partition are interned to dense ids (values.c), so a state is one 32-bit word and equality is exact. */
+#ifndef HARROW_CHECKERS_INTERNAL_H
+#define HARROW_CHECKERS_INTERNAL_H
+
+#include "checkers/checkers.h"
+
+#define NONE UINT32_MAX
+
+/* --- budget: what a check may spend ------------------------------------------------------------------------------ */
+
+#define DEADLINE_MS_DEFAULT UINT64_C(60000)
+#define MEMORY_BYTES_MAX_DEFAULT (UINT64_C(2) << 30)
+
+enum budget_state { BUDGET_LEFT, BUDGET_TIME_SPENT, BUDGET_MEMORY_SPENT };
+struct budget {
+    uint64_t start_ns, deadline_ns; /* of the monotonic clock */
+    uint64_t memory_bytes, memory_bytes_max;
+    uint32_t ticks;
+    enum budget_state state; /* once spent it stays spent */
+};
+uint64_t monotonic_ns(void);
+struct budget budget_of(const struct check_options *o); /* o may be NULL */
+/* A share that ends after at most limit_ns from now, and never later than its whole. */
+struct budget budget_share(const struct budget *whole, uint64_t limit_ns);
+bool budget_spent_now(struct budget *b); /* looks at the clock */
+static inline bool budget_spent(struct budget *b) { /* for inner loops: looks at the clock at every 256th call */
+    return b->state != BUDGET_LEFT || (++b->ticks % 256 == 0 && budget_spent_now(b));
+}
+bool budget_claim(struct budget *b, uint64_t bytes); /* false: over the cap, nothing claimed */
+void budget_release(struct budget *b, uint64_t bytes);
+
+/* --- results ------------------------------------------------------------------------------------------------------ */
+
+void result_start(struct check_result *out, const char *name);
+/* Sets verdict and detail. */
+void result_set(struct check_result *out, enum verdict v, const char *format, ...) PRINTF_LIKE(3, 4);
+void result_explain(struct check_result *out, struct buffer *text); /* takes over the text */
+void result_ops(struct check_result *out, const uint32_t *ops, uint32_t count); /* sorted, each once */
+
+/* Is the history one that a check can trust? Otherwise the result becomes unknown, naming the operation. */
+bool history_trusted(const struct history *h, struct check_result *out);
+
+/* --- text ---------------------------------------------------------------------------------------------------------- */
+
+#define LIST_PRINT_MAX 16u /* longer lists are cut in the middle */
+void print_key(const struct history *h, uint32_t key, struct buffer *out); /* `key k3` */
+void print_duration(uint64_t ns, struct buffer *out);                      /* `1.2 s`, `35 ms` */
+void print_value(const struct history *h, struct value v, struct buffer *out);
+void print_op(const struct history *h, uint32_t op, struct buffer *out); /* `write 5`, `read -> 4` */
+/* Time as columns of events, one lane per process: [write 5] beside [read -> 4]. Nothing if it would not fit. */
+void print_lanes(const struct history *h, const uint32_t *ops, uint32_t count, struct buffer *out);
+const char *buffer_text(struct buffer *b); /* with a NUL behind it; valid until the next change */
+
+/* --- values: interned within one partition --------------------------------------------------------------------------- */
+
+#define VALUE_ID_NIL 0u
+#define VALUE_ID_EMPTY 1u          /* the list without elements; longer ones are (prefix, last element) */
+#define VALUE_ID_MAX 0x7ffffffeu   /* ids have 31 bits */
+
+struct value_entry {
+    uint32_t kind;
+    union {
+        int64_t integer;
+        uint32_t string;
+        struct {
+            uint32_t prefix, last;
+        };
+    };
+};
+struct values {
+    struct value_entry *entries; /* by id */
+    uint32_t count, capacity;
+    struct map64 integers, strings, lists;
+};
+void values_clear(struct values *v);
+void values_free(struct values *v);
+uint32_t values_intern(struct values *v, const struct history *h, struct value x);
+uint32_t values_integer(struct values *v, int64_t integer);
+uint32_t values_append(struct values *v, uint32_t prefix, uint32_t last);
+uint32_t values_find_append(const struct values *v, uint32_t prefix, uint32_t last); /* NONE if not interned */
+uint64_t values_bytes(const struct values *v);
+void values_print(const struct values *v, const struct history *h, uint32_t id, struct buffer *out);
+
+/* --- calls: operations as a model sees them --------------------------------------------------------------------------- */
+
+/* Every model's operation is a guard and an effect: it is legal where the state equals the guard (or always), and then
+ * does one thing to the state. A read is all guard, a write all effect, a cas both. */
+#define GUARD_ANY 0x7fffffffu
+enum effect { EFFECT_NONE, EFFECT_SET, EFFECT_ADD, EFFECT_APPEND };
+
+struct call {
+    uint32_t op;       /* in the history */
+    uint32_t guard;    /* value id or GUARD_ANY */
+    uint32_t value;    /* value id: what is set, added or appended */
+    uint32_t invoked;  /* positions in the partition's order of events */
+    uint32_t returned; /* NONE when optional */
+    uint8_t effect;
+    bool optional; /* info or pending: may take effect at any time after its invocation, or never */
+};
+
+/* A model translates one operation; fills guard, value and effect. */
+struct model {
+    const char *name, *doc;
+    uint32_t functions; /* bit f: knows the built-in function f */
+    struct value nil;   /* what a missing key holds, and what NIL means as a result */
+};
+/* False if the model has no meaning for the operation; *why is then a phrase about it. */
+bool model_encode(const struct model *m, const struct history *h, uint32_t op, struct values *values, struct call *c,
+                  const char **why);
+uint32_t model_initial(const struct model *m, const struct history *h, struct values *values);
+/* What the effect makes of a state; NONE where it is a type error. May intern a new value. */
+uint32_t call_apply(const struct call *c, struct values *values, uint32_t state);
+
+/* --- partitions ------------------------------------------------------------------------------------------------------- */
+
+/* What remains of one key's operations: failed ones, reads without a known result and writes that cannot matter are
+ * gone. Calls stand in order of invocation. */
+struct partition {
+    const struct history *h;
+    uint32_t key; /* intern id or NO_STRING */
+    struct call *calls;
+    uint32_t count, capacity;
+    uint32_t *returns; /* calls that are not optional, in order of return */
+    uint32_t returns_count;
+    struct values *values; /* shared by a partition and its subsets */
+    uint32_t initial;      /* value id */
+    bool sets_only;        /* no effect but SET */
+    bool grows;            /* the state never comes back to a value that it left */
+    bool appends;          /* grows, and by EFFECT_APPEND */
+};
+
+/* Operations of a history grouped by key, smallest group first. */
+struct groups {
+    uint32_t *ops; /* group g: ops[first[g] .. first[g + 1]) */
+    uint32_t *first;
+    uint32_t *key;
+    uint32_t count;
+};
+void groups_make(struct groups *g, const struct history *h);
+void groups_free(struct groups *g);
+
+/* The order of events: a position for each invocation, and for each return of an operation that ended ok (else NONE).
+ * Events of equal time count as concurrent (invocations first), unless all of them belong to one process. `order`, if
+ * not NULL, receives the indexes of the ok operations in order of return; returns how many. */
+uint32_t order_events(const struct history *h, const uint32_t *ops, uint32_t count, uint32_t *invoked,
+                      uint32_t *returned, uint32_t *order);
+
+/* Fills p from the group's operations. False: not an operation of this model, *bad_op and *why tell. */
+bool partition_make(struct partition *p, const struct model *m, const struct history *h, uint32_t key,
+                    const uint32_t *ops, uint32_t count, uint32_t *bad_op, const char **why);
+/* Parts of a partition; values are shared, `into` is zeroed or reused. The calls for which keep is set: */
+void partition_subset(const struct partition *p, const uint8_t *keep, struct partition *into);
+/* What had happened up to a return: calls that were open then are optional. */
+void partition_prefix(const struct partition *p, uint32_t returns_count, struct partition *into);
+/* All calls, but c is a read of the value. */
+void partition_read_instead(const struct partition *p, uint32_t c, uint32_t value, struct partition *into);
+void partition_free(struct partition *p);
+uint64_t partition_bytes(const struct partition *p);
+
+/* --- deciders ---------------------------------------------------------------------------------------------------------- */
+
+enum decision { DECIDED_VALID, DECIDED_INVALID, UNDECIDED };
+
+/* Memory that deciders keep from one partition to the next. */
+struct search;
+struct search *search_new(void);
+void search_free(struct search *s);
+/* The general case: Wing and Gong (1993), Lowe (2017). UNDECIDED means that the budget is spent. */
+enum decision search_decide(struct search *s, struct partition *p, struct budget *b);
+uint32_t search_progress(const struct search *s); /* of the last search: returns that could be ordered at once */
+
+/* Asks each decider in turn. */
+enum decision partition_decide(struct search *s, struct partition *p, struct budget *b);
+
+/* --- counterexamples ---------------------------------------------------------------------------------------------------- */
+
+struct counterexample {
+    struct partition least; /* not linearizable by itself, and neither is then the whole; `last` cannot be placed */
+    uint32_t last;          /* index into least.calls: the last to return */
+    uint32_t prefix_calls;  /* calls of the shortest prefix that is not linearizable */
+    bool prefix_exact;      /* the budget sufficed to find the shortest */
+    uint32_t *could_be;     /* value ids that the state could have had for `last`; only if could_be_known */
+    uint32_t could_be_count;
+    bool could_be_known;
+};
+void counterexample_find(struct counterexample *ce, struct search *s, const struct partition *p, struct budget *b);
+void counterexample_free(struct counterexample *ce);
+/* Fills detail, explanation and ops of an invalid result. */
+void counterexample_explain(const struct counterexample *ce, const struct partition *whole, const struct model *m,
+                            struct check_result *out);
+
+#endif

@@ -1,0 +1,191 @@
+/* check_linearizable: every key in turn, smallest first, each through a list of deciders. A key that needs more than its
+ * share of the budget is put off until the others are done, so that one hard key hides no violation on another. */
+#include "checkers/internal.h"
+
+#include <stdlib.h>
+
+/* --- deciders ------------------------------------------------------------------------------------------------------- */
+
+/* A decider says valid or invalid where it is sure and leaves the rest to the next. It must respect the budget. */
+struct decider {
+    const char *name;
+    enum decision (*decide)(struct search *s, struct partition *p, struct budget *b);
+};
+
+/* Nothing was observed, so nothing can contradict it (type errors apart). */
+static enum decision decide_unobserved(struct search *s, struct partition *p, struct budget *b) {
+    (void)s, (void)b;
+    if (!p->sets_only && !p->grows) return p->returns_count ? UNDECIDED : DECIDED_VALID;
+    for (uint32_t i = 0; i < p->returns_count; i++)
+        if (p->calls[p->returns[i]].guard != GUARD_ANY) return UNDECIDED;
+    return DECIDED_VALID;
+}
+
+/* A value was observed that nobody had set, or not yet when its observer returned. */
+static enum decision decide_unwritten(struct search *s, struct partition *p, struct budget *b) {
+    (void)s, (void)b;
+    if (!p->sets_only) return UNDECIDED;
+    uint32_t *first_set = xmalloc(p->values->count * sizeof *first_set); /* position of the first invocation */
+    memset(first_set, 0xff, p->values->count * sizeof *first_set);
+    first_set[p->initial] = 0;
+    for (uint32_t c = p->count; c-- > 0;) {
+        const struct call *call = &p->calls[c];
+        if (call->effect == EFFECT_SET && call->value != p->initial) first_set[call->value] = call->invoked;
+    }
+    enum decision decision = UNDECIDED;
+    for (uint32_t i = 0; i < p->returns_count; i++) {
+        const struct call *call = &p->calls[p->returns[i]];
+        if (call->guard != GUARD_ANY && first_set[call->guard] > call->returned) decision = DECIDED_INVALID;
+    }
+    free(first_set);
+    return decision;
+}
+
+static const struct decider deciders[] = {
+    {"unobserved", decide_unobserved},
+    {"unwritten", decide_unwritten},
+    {"search", search_decide},
+};
+
+enum decision partition_decide(struct search *s, struct partition *p, struct budget *b) {
+    for (size_t i = 0; i < sizeof deciders / sizeof *deciders; i++) {
+        enum decision decision = deciders[i].decide(s, p, b);
+        if (decision != UNDECIDED) return decision;
+    }
+    return UNDECIDED;
+}
+
+/* --- the check -------------------------------------------------------------------------------------------------------- */
+
+struct linearizability {
+    const struct history *h;
+    const struct model *model;
+    struct check_result *out;
+    struct budget budget;
+    struct search *search;
+    struct groups groups;
+    struct values values;
+    struct partition partition;
+    uint32_t valid_count;
+    uint32_t bad_op; /* first operation that the model does not know; NONE */
+    const char *bad_why;
+    /* The first key that stayed undecided, and how far it came. */
+    uint32_t undecided_count, undecided_group, undecided_calls, undecided_progress;
+    enum budget_state undecided_state;
+};
+
+#define EXPLAIN_NS_MIN (100 * NS_PER_MS)
+#define EXPLAIN_NS_MAX (3 * NS_PER_S)
+
+/* Explaining may take a while, but a verdict must not wait for it longer than the whole check may. */
+static void explain(struct linearizability *l) {
+    struct budget b = l->budget;
+    uint64_t now = monotonic_ns(), least = now + EXPLAIN_NS_MIN, most = now + EXPLAIN_NS_MAX;
+    if (b.deadline_ns > most) b.deadline_ns = most;
+    if (b.deadline_ns < least) b.deadline_ns = least;
+    b.state = BUDGET_LEFT;
+    struct counterexample ce;
+    counterexample_find(&ce, l->search, &l->partition, &b);
+    counterexample_explain(&ce, &l->partition, l->model, l->out);
+    counterexample_free(&ce);
+}
+
+/* UNDECIDED also where the model does not know an operation; that is noted apart. */
+static enum decision decide_group(struct linearizability *l, uint32_t g, struct budget *b) {
+    uint32_t bad_op, begin = l->groups.first[g], count = l->groups.first[g + 1] - begin;
+    const char *why;
+    if (!partition_make(&l->partition, l->model, l->h, l->groups.key[g], l->groups.ops + begin, count, &bad_op, &why)) {
+        if (l->bad_op == NONE || bad_op < l->bad_op) {
+            l->bad_op = bad_op;
+            l->bad_why = why;
+        }
+        return UNDECIDED;
+    }
+    return partition_decide(l->search, &l->partition, b);
+}
+
+static void note_undecided(struct linearizability *l, uint32_t g, enum budget_state state, bool tried) {
+    if (l->undecided_count++) return;
+    l->undecided_group = g;
+    l->undecided_calls = tried ? l->partition.returns_count : 0;
+    l->undecided_progress = tried ? search_progress(l->search) : 0;
+    l->undecided_state = state;
+}
+
+/* Decides the given groups, each within limit_ns (or, if zero, within an equal share of what is left). Those that would
+ * gain from more time are moved to the front of the list; returns how many, or NONE once one is invalid. */
+static uint32_t decide_groups(struct linearizability *l, uint32_t *list, uint32_t count, uint64_t limit_ns) {
+    uint32_t again = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t now = monotonic_ns(), left = l->budget.deadline_ns > now ? l->budget.deadline_ns - now : 0;
+        struct budget share = budget_share(&l->budget, limit_ns ? limit_ns : left / (count - i));
+        bool tried = left > 0;
+        enum decision decision = tried ? decide_group(l, list[i], &share) : UNDECIDED;
+        if (decision == DECIDED_VALID) l->valid_count++;
+        if (decision == DECIDED_INVALID) {
+            explain(l);
+            return NONE;
+        }
+        if (decision != UNDECIDED || share.state == BUDGET_LEFT) continue;
+        if (share.state == BUDGET_TIME_SPENT && limit_ns) {
+            list[again++] = list[i];
+        } else {
+            note_undecided(l, list[i], share.state, tried);
+        }
+    }
+    return again;
+}
+
+#define SHARES_OF_FIRST_ROUND 16
+
+/* False once a key is invalid. */
+static bool decide_all(struct linearizability *l) {
+    uint32_t count = l->groups.count;
+    uint32_t *list = xmalloc(count * sizeof *list);
+    for (uint32_t g = 0; g < count; g++) list[g] = g;
+    uint64_t whole_ns = l->budget.deadline_ns - l->budget.start_ns;
+    if (count > 1) count = decide_groups(l, list, count, whole_ns / SHARES_OF_FIRST_ROUND + 1);
+    if (count != NONE) count = decide_groups(l, list, count, 0);
+    free(list);
+    return count != NONE;
+}
+
+static void conclude(struct linearizability *l) {
+    const struct history *h = l->h;
+    struct buffer key = {0}, spent = {0};
+    if (l->undecided_count) {
+        print_key(h, l->groups.key[l->undecided_group], &key);
+        print_duration(monotonic_ns() - l->budget.start_ns, &spent);
+        result_set(l->out, VERDICT_UNKNOWN,
+                   "%s: the %s was spent (%s, %u MiB at most) when %u of %u completed operations were in order; %u of "
+                   "%u keys are linearizable, %u undecided",
+                   buffer_text(&key),
+                   l->undecided_state == BUDGET_MEMORY_SPENT ? "memory allowed" : "time allowed",
+                   buffer_text(&spent), (unsigned)(l->budget.memory_bytes_max >> 20), l->undecided_progress,
+                   l->undecided_calls, l->valid_count, l->groups.count, l->undecided_count);
+    } else if (l->bad_op != NONE) {
+        result_set(l->out, VERDICT_UNKNOWN, "bad history for the model \"%s\": operation %u, a %s, %s", l->model->name,
+                   l->bad_op, history_function_name(h, h->f[l->bad_op]), l->bad_why);
+        result_ops(l->out, &l->bad_op, 1);
+    } else {
+        result_set(l->out, VERDICT_VALID, "%u operation%s on %u key%s", h->count, h->count == 1 ? "" : "s",
+                   l->groups.count, l->groups.count == 1 ? "" : "s");
+    }
+    buffer_free(&key);
+    buffer_free(&spent);
+}
+
+void check_linearizable(const struct history *h, const struct model *m, const struct check_options *o,
+                        struct check_result *out) {
+    result_start(out, "linearizable");
+    if (!history_trusted(h, out)) return;
+    struct linearizability l = {.h = h, .model = m, .out = out, .budget = budget_of(o), .bad_op = NONE};
+    l.partition.values = &l.values;
+    l.search = search_new();
+    groups_make(&l.groups, h);
+    if (decide_all(&l)) conclude(&l);
+    groups_free(&l.groups);
+    partition_free(&l.partition);
+    values_free(&l.values);
+    search_free(l.search);
+}

@@ -1,0 +1,150 @@
+/* Operations as text: short phrases for messages, and aligned tables. */
+#include "checkers/internal.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+const char *buffer_text(struct buffer *b) {
+    buffer_printf(b, "%s", "");
+    return (const char *)b->data;
+}
+
+void print_key(const struct history *h, uint32_t key, struct buffer *out) {
+    if (key == NO_STRING) {
+        buffer_printf(out, "operations without a key");
+        return;
+    }
+    struct bytes text = history_text_bytes(h, key);
+    bool plain = text.size > 0;
+    for (size_t i = 0; i < text.size; i++) plain &= text.data[i] > ' ' && text.data[i] < 0x7f && text.data[i] != '"';
+    buffer_printf(out, "key ");
+    if (plain) {
+        buffer_append(out, text.data, text.size);
+    } else {
+        history_value_print(h, (struct value){.kind = VALUE_STRING, .string = key}, out);
+    }
+}
+
+void print_duration(uint64_t ns, struct buffer *out) {
+    static const struct {
+        uint64_t ns;
+        const char *unit;
+    } units[] = {{NS_PER_S, "s"}, {NS_PER_MS, "ms"}, {NS_PER_US, "us"}};
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+        if (ns < units[i].ns) continue;
+        uint64_t whole = ns / units[i].ns, tenth = ns % units[i].ns * 10 / units[i].ns;
+        if (whole < 100 && tenth) {
+            buffer_printf(out, "%" PRIu64 ".%" PRIu64 " %s", whole, tenth, units[i].unit);
+        } else {
+            buffer_printf(out, "%" PRIu64 " %s", whole, units[i].unit);
+        }
+        return;
+    }
+    buffer_printf(out, "%" PRIu64 " ns", ns);
+}
+
+void print_value(const struct history *h, struct value v, struct buffer *out) {
+    if (v.kind != VALUE_LIST || v.size <= LIST_PRINT_MAX) {
+        history_value_print(h, v, out);
+        return;
+    }
+    struct value part = v;
+    part.size = LIST_PRINT_MAX / 2;
+    history_value_print(h, part, out);
+    out->size--; /* the bracket */
+    buffer_printf(out, ",...,");
+    for (uint32_t i = v.size - LIST_PRINT_MAX / 2; i < v.size; i++) {
+        history_value_print(h, h->pool[v.first + i], out);
+        buffer_printf(out, i + 1 < v.size ? "," : "]");
+    }
+}
+
+static bool is_pair(struct value v) {
+    return v.kind == VALUE_LIST && v.size == 2;
+}
+
+void print_op(const struct history *h, uint32_t op, struct buffer *out) {
+    struct value argument = h->argument[op];
+    buffer_printf(out, "%s", history_function_name(h, h->f[op]));
+    if (h->f[op] == OP_CAS && is_pair(argument)) {
+        buffer_printf(out, " ");
+        print_value(h, h->pool[argument.first], out);
+        buffer_printf(out, " to ");
+        print_value(h, h->pool[argument.first + 1], out);
+    } else if (argument.kind != VALUE_NIL || h->f[op] == OP_WRITE) {
+        buffer_printf(out, " ");
+        print_value(h, argument, out);
+    }
+    if (h->status[op] == OP_OK && h->f[op] == OP_READ) {
+        buffer_printf(out, " -> ");
+        print_value(h, h->result[op], out);
+    }
+    if (h->status[op] == OP_FAIL) buffer_printf(out, " failed");
+}
+
+/* --- tables ------------------------------------------------------------------------------------------------------------ */
+
+enum { COLUMN_TIME, COLUMN_TOOK, COLUMN_PROCESS, COLUMN_NODE, COLUMN_F, COLUMN_KEY, COLUMN_ARGUMENT, COLUMN_RESULT,
+       COLUMN_STATUS, COLUMNS };
+static const char *const headings[COLUMNS] = {"time s", "took", "process", "node",  "f",
+                                              "key",    "argument", "result", "status"};
+
+static void print_cell(const struct history *h, uint32_t op, uint32_t column, struct buffer *out) {
+    uint64_t at = h->invoke_ns[op];
+    switch (column) {
+    case COLUMN_TIME: buffer_printf(out, "%" PRIu64 ".%06" PRIu64, at / NS_PER_S, at % NS_PER_S / NS_PER_US); break;
+    case COLUMN_TOOK:
+        if (h->status[op] != OP_PENDING) print_duration(h->complete_ns[op] - at, out);
+        break;
+    case COLUMN_PROCESS: buffer_printf(out, "%" PRIu32, h->process[op]); break;
+    case COLUMN_NODE:
+        if (h->node[op] != NODE_UNKNOWN) buffer_printf(out, "%u", (unsigned)h->node[op]);
+        break;
+    case COLUMN_F: buffer_printf(out, "%s", history_function_name(h, h->f[op])); break;
+    case COLUMN_KEY: buffer_printf(out, "%s", history_text(h, h->key[op])); break;
+    case COLUMN_ARGUMENT:
+        if (h->argument[op].kind != VALUE_NIL || h->f[op] == OP_WRITE) print_value(h, h->argument[op], out);
+        break;
+    case COLUMN_RESULT:
+        if (h->status[op] == OP_OK && (h->result[op].kind != VALUE_NIL || h->f[op] == OP_READ))
+            print_value(h, h->result[op], out);
+        break;
+    case COLUMN_STATUS: {
+        static const char *const names[] = {"pending", "ok", "fail", "info"};
+        buffer_printf(out, "%s", names[h->status[op]]);
+        if (h->error[op] != NO_STRING) buffer_printf(out, " (%s)", history_text(h, h->error[op]));
+        break;
+    }
+    default: break;
+    }
+}
+
+void check_print_ops(const struct history *h, const uint32_t *ops, uint32_t count, struct buffer *out) {
+    size_t cells = ((size_t)count + 1) * COLUMNS, widths[COLUMNS] = {0};
+    size_t *begin = xmalloc((cells + 1) * sizeof *begin);
+    struct buffer text = {0};
+    for (size_t cell = 0; cell < cells; cell++) {
+        size_t row = cell / COLUMNS, column = cell % COLUMNS;
+        begin[cell] = text.size;
+        if (row == 0) {
+            buffer_printf(&text, "%s", headings[column]);
+        } else {
+            print_cell(h, ops[row - 1], (uint32_t)column, &text);
+        }
+        if (text.size - begin[cell] > widths[column]) widths[column] = text.size - begin[cell];
+    }
+    begin[cells] = text.size;
+    for (size_t cell = 0; cell < cells; cell++) {
+        size_t column = cell % COLUMNS, size = begin[cell + 1] - begin[cell], pad = widths[column] - size;
+        bool number = column <= COLUMN_NODE;
+        buffer_printf(out, "%*s", number ? (int)pad : 0, "");
+        buffer_append(out, text.data + begin[cell], size);
+        if (column == COLUMNS - 1) {
+            buffer_printf(out, "\n");
+        } else {
+            buffer_printf(out, "%*s  ", number ? 0 : (int)pad, "");
+        }
+    }
+    buffer_free(&text);
+    free(begin);
+}

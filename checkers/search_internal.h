@@ -1,0 +1,67 @@
+/* The state of the search (search.c) and its memory of configurations (search_cache.c). */
+#ifndef HARROW_CHECKERS_SEARCH_INTERNAL_H
+#define HARROW_CHECKERS_SEARCH_INTERNAL_H
+
+#include "checkers/internal.h"
+
+/* A set of configurations, compared in full: (first return still open, state, one bit per slot). How many words of bits
+ * there are depends on the first return alone. */
+struct cache {
+    uint64_t *store; /* entries one after the other: first and state in one word, then the bits */
+    size_t size, capacity;
+    uint32_t *table; /* offsets into store, open addressing; 0 is free */
+    size_t table_capacity, count;
+};
+enum cache_answer { CACHE_NEW, CACHE_KNOWN, CACHE_FULL };
+void cache_start(struct cache *k, uint32_t calls); /* empty; keeps memory that is not out of proportion */
+void cache_free(struct cache *k);
+uint64_t cache_bytes(const struct cache *k);
+enum cache_answer cache_insert(struct cache *k, uint32_t first, uint32_t state, const uint64_t *bits,
+                               const uint32_t *words_at, struct budget *b);
+
+struct undo {
+    uint32_t call, state, first; /* the call placed, and what was before */
+};
+struct frame { /* a configuration with choices: from `next` to the frame above */
+    uint32_t undo_count, begin, next;
+};
+
+struct search {
+    struct partition *p;
+    struct budget *budget;
+    struct arena arena; /* of everything sized by the partition */
+
+    uint32_t *next, *prev; /* calls not yet linearized: ok ones and optional ones, each in order of invocation */
+    uint32_t head_ok, head_optional;
+    uint8_t *placed;
+    uint32_t *slot;
+    uint64_t *bits;     /* of linearized calls that have not returned before `first` */
+    uint32_t *words_at; /* by return: words of bits in use */
+    uint32_t first, first_max; /* the first return that is still open */
+    uint32_t state;            /* value id */
+
+    /* Of calls not yet linearized, by value id below `tracked`: ok calls that must see the value, calls that may, calls
+     * that set it. */
+    uint32_t tracked;
+    uint32_t *need_ok, *need_any, *supply;
+    uint32_t *appenders; /* calls that append the value */
+    uint32_t adders;     /* calls that add */
+    uint32_t observers;        /* sum of need_ok */
+    uint32_t optional_guards;  /* optional calls with a guard, in all */
+    uint32_t *suppliers, *next_supplier; /* optional sets by value, in order of invocation */
+    uint8_t *on_chain;
+
+    /* A stamp that equals `epoch` marks what was seen in the present look at the calls. */
+    uint64_t epoch, *value_stamp, *class_stamp;
+    uint32_t *pending; /* by value: reads of it that may come now */
+    struct map64 classes;
+    uint32_t *class_of, *class_choice;
+
+    struct undo *undo;
+    struct frame *frames;
+    uint32_t *choices;
+    uint32_t undo_count, undo_capacity, frames_count, frames_capacity, choices_count, choices_capacity;
+    struct cache cache;
+};
+
+#endif

@@ -1,0 +1,110 @@
+/* Interning of values: within one partition equal values have equal ids, compared exactly and never by hash alone.
+ * A list is the id of the list without its last element, and that element; so an append to a list is one look-up, and
+ * all prefixes of a list are there with it. */
+#include "checkers/internal.h"
+
+#include <stdlib.h>
+
+static uint32_t values_add(struct values *v, struct value_entry entry) {
+    if (v->count == v->capacity) {
+        v->capacity = v->capacity ? v->capacity * 2 : 64;
+        v->entries = xrealloc(v->entries, v->capacity * sizeof *v->entries);
+    }
+    assert(v->count < VALUE_ID_MAX);
+    v->entries[v->count] = entry;
+    return v->count++;
+}
+
+void values_clear(struct values *v) {
+    v->count = 0;
+    map64_clear(&v->integers);
+    map64_clear(&v->strings);
+    map64_clear(&v->lists);
+    values_add(v, (struct value_entry){.kind = VALUE_NIL});
+    values_add(v, (struct value_entry){.kind = VALUE_LIST, .prefix = VALUE_ID_EMPTY, .last = VALUE_ID_EMPTY});
+}
+
+void values_free(struct values *v) {
+    free(v->entries);
+    map64_free(&v->integers);
+    map64_free(&v->strings);
+    map64_free(&v->lists);
+    *v = (struct values){0};
+}
+
+static uint32_t intern(struct values *v, struct map64 *map, uint64_t key, struct value_entry entry) {
+    bool inserted = false;
+    uint64_t *id = map64_put(map, key, &inserted);
+    if (inserted) *id = values_add(v, entry);
+    return (uint32_t)*id;
+}
+
+uint32_t values_integer(struct values *v, int64_t integer) {
+    return intern(v, &v->integers, (uint64_t)integer, (struct value_entry){.kind = VALUE_INT, .integer = integer});
+}
+
+static uint64_t list_key(uint32_t prefix, uint32_t last) {
+    return (uint64_t)prefix << 32 | last;
+}
+
+uint32_t values_append(struct values *v, uint32_t prefix, uint32_t last) {
+    assert(v->entries[prefix].kind == VALUE_LIST);
+    return intern(v, &v->lists, list_key(prefix, last),
+                  (struct value_entry){.kind = VALUE_LIST, .prefix = prefix, .last = last});
+}
+
+uint32_t values_find_append(const struct values *v, uint32_t prefix, uint32_t last) {
+    const uint64_t *id = map64_get(&v->lists, list_key(prefix, last));
+    return id ? (uint32_t)*id : NONE;
+}
+
+uint32_t values_intern(struct values *v, const struct history *h, struct value x) {
+    switch ((enum value_kind)x.kind) {
+    case VALUE_NIL: return VALUE_ID_NIL;
+    case VALUE_INT: return values_integer(v, x.integer);
+    case VALUE_STRING:
+        return intern(v, &v->strings, x.string, (struct value_entry){.kind = VALUE_STRING, .string = x.string});
+    case VALUE_LIST: break;
+    }
+    uint32_t list = VALUE_ID_EMPTY;
+    for (uint32_t i = 0; i < x.size; i++) list = values_append(v, list, values_intern(v, h, h->pool[x.first + i]));
+    return list;
+}
+
+uint64_t values_bytes(const struct values *v) {
+    uint64_t slots = v->integers.capacity + v->strings.capacity + v->lists.capacity;
+    return v->capacity * sizeof *v->entries + slots * (2 * sizeof(uint64_t) + 1);
+}
+
+/* A long list is cut in the middle. */
+static void print_elements(const struct values *v, const struct history *h, uint32_t list, struct buffer *out) {
+    uint32_t count = 0;
+    for (uint32_t at = list; at != VALUE_ID_EMPTY; at = v->entries[at].prefix) count++;
+    uint32_t *elements = xmalloc(count * sizeof *elements);
+    for (uint32_t at = list, i = count; at != VALUE_ID_EMPTY; at = v->entries[at].prefix)
+        elements[--i] = v->entries[at].last;
+    for (uint32_t i = 0; i < count; i++) {
+        if (i) buffer_printf(out, ",");
+        bool cut = count > LIST_PRINT_MAX && i == LIST_PRINT_MAX / 2;
+        if (cut) {
+            buffer_printf(out, "...,");
+            i = count - LIST_PRINT_MAX / 2;
+        }
+        values_print(v, h, elements[i], out);
+    }
+    free(elements);
+}
+
+void values_print(const struct values *v, const struct history *h, uint32_t id, struct buffer *out) {
+    const struct value_entry *e = &v->entries[id];
+    if (e->kind == VALUE_LIST) {
+        buffer_printf(out, "[");
+        print_elements(v, h, id, out);
+        buffer_printf(out, "]");
+        return;
+    }
+    struct value x = {.kind = e->kind};
+    if (e->kind == VALUE_INT) x.integer = e->integer;
+    if (e->kind == VALUE_STRING) x.string = e->string;
+    print_value(h, x, out);
+}
