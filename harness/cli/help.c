@@ -1,0 +1,202 @@
+/* The table of commands, and harrow help. */
+#include "harness/cli/cli.h"
+
+#define OPT(name) (1u << OPTION_##name)
+#define WHAT_RUNS (OPT(TARGET) | OPT(WORLD) | OPT(MUTANT) | OPT(TIME) | OPT(SET) | OPT(WITHOUT) | OPT(NO_INVARIANTS))
+#define COMMON (OPT(QUIET) | OPT(JSON))
+
+static const char exit_statuses[] = "Exit status: 0 valid, 1 invalid, 2 unknown, 254 bad usage or scenario, 255 internal error.\n";
+
+static const struct command run_command = {
+    .name = "run",
+    .arguments = "SCENARIO",
+    .doc = "one run, checked, stored and reported",
+    .help = "SCENARIO is a Lua file, or the name of a stock one (harrow scenarios).\n"
+            "The seed is printed first; the last lines say the verdict, why, where the report is, and the exact\n"
+            "command that runs it again. ^C ends the run in order: what is recorded is stored, its verdict unknown.\n\n"
+            "  harrow run leader-kill\n"
+            "  harrow run leader-kill --seed 7 --time 20 --set clients=4\n"
+            "  harrow run power-loss --mutant raft/no-vote-fsync --json | jq .verdict\n",
+    .options = WHAT_RUNS | COMMON | OPT(SEED) | OPT(OUT) | OPT(NO_REPORT),
+    .arguments_min = 1,
+    .arguments_max = 1,
+    .run = command_run,
+};
+static const struct command test_command = {
+    .name = "test",
+    .arguments = "[PATH...]",
+    .doc = "scenarios as a regression suite",
+    .help = "PATH is a scenario or a folder of them; without one, all stock scenarios run. Each runs with seeds 1..3, or\n"
+            "--seeds A..B. A scenario with a line \"-- harrow: --seed N\" runs with that seed only.\n\n"
+            "  harrow test\n"
+            "  harrow test scenarios --seeds 1..300 -j 2\n"
+            "  harrow test regressions/ --junit results.xml\n",
+    .options = WHAT_RUNS | COMMON | OPT(SEED) | OPT(SEEDS) | OPT(JOBS) | OPT(JUNIT),
+    .arguments_max = ARGUMENTS_MAX,
+    .run = command_test,
+};
+static const struct command hunt_command = {
+    .name = "hunt",
+    .arguments = "SCENARIO",
+    .doc = "many seeds in the simulator, until one fails",
+    .help = "Runs seed after seed over all processors and stops at the first failure: the lowest failing seed of those\n"
+            "that ran. That one runs again with the store on, is made smaller (shorter, fewer kinds of faults, a lighter\n"
+            "load), and can be written out as a scenario that pins it. A seed that passes costs no disk.\n"
+            "With --for and no --seeds, the seeds start at 1; --seeds 5000.. starts elsewhere.\n\n"
+            "  harrow hunt swarm --seeds 1..10000\n"
+            "  harrow hunt swarm --for 600 -j 2\n"
+            "  harrow hunt packet-storm --for 60 --mutant raft/double-vote --write regressions/double-vote.lua\n",
+    .options = WHAT_RUNS | COMMON | OPT(SEEDS) | OPT(FOR) | OPT(JOBS) | OPT(KEEP_GOING) | OPT(WRITE) | OPT(OUT) |
+               OPT(NO_REPORT),
+    .arguments_min = 1,
+    .arguments_max = 1,
+    .run = command_hunt,
+};
+static const struct command replay_command = {
+    .name = "replay",
+    .arguments = "RUN",
+    .doc = "a stored run again, with full tracing",
+    .help = "RUN is an id, the start of one, or \"last\". Everything that the run needs is in the store. Each event goes\n"
+            "into trace.txt in the run's folder. A replay whose trace hash differs from the stored one ends with 255.\n\n"
+            "  harrow replay last\n",
+    .options = COMMON | OPT(OUT),
+    .arguments_min = 1,
+    .arguments_max = 1,
+    .run = command_replay,
+};
+static const struct command check_command = {
+    .name = "check",
+    .arguments = "FILE|RUN",
+    .doc = "check a history from a file or the store",
+    .help = "FILE is harrow's JSONL, with Jepsen's keys, one event a line:\n"
+            "  {\"process\":0,\"type\":\"invoke\",\"f\":\"write\",\"key\":\"x\",\"value\":1,\"time\":10}\n"
+            "  {\"process\":0,\"type\":\"ok\",\"f\":\"write\",\"key\":\"x\",\"value\":1,\"time\":20}\n"
+            "The models append and counter are judged by near-linear checks, the others by a search for a\n"
+            "linearization. Without --model, the smallest one that knows every operation is taken. A run that was\n"
+            "interrupted can be checked too.\n\n"
+            "  harrow check history.jsonl --model register\n"
+            "  harrow check last\n",
+    .options = COMMON | OPT(MODEL) | OPT(OUT),
+    .arguments_min = 1,
+    .arguments_max = 1,
+    .run = command_check,
+};
+static const struct command report_command = {
+    .name = "report",
+    .arguments = "RUN",
+    .doc = "(re)build a run's report, plots and history.jsonl",
+    .help = "RUN is an id, the start of one, or \"last\".\n\n  harrow report last\n",
+    .options = COMMON | OPT(OUT),
+    .arguments_min = 1,
+    .arguments_max = 1,
+    .run = command_report,
+};
+static const struct command runs_command = {
+    .name = "runs",
+    .arguments = "",
+    .doc = "the runs in the store, newest first",
+    .help = "  harrow runs --out other-store\n",
+    .options = OPT(JSON) | OPT(OUT),
+    .run = command_runs,
+};
+static const struct command show_command = {
+    .name = "show",
+    .arguments = "RUN",
+    .doc = "what is stored of one run",
+    .help = "RUN is an id, the start of one, or \"last\". Shows its checks, latencies, faults, a plot, and the last\n"
+            "operations.\n\n"
+            "  harrow show last --ops all\n",
+    .options = OPT(JSON) | OPT(OUT) | OPT(OPS),
+    .arguments_min = 1,
+    .arguments_max = 1,
+    .run = command_show,
+};
+static const struct command scenarios_command = {
+    .name = "scenarios", .arguments = "", .doc = "the stock scenarios", .options = OPT(JSON), .run = command_scenarios};
+static const struct command targets_command = {
+    .name = "targets", .arguments = "", .doc = "what can be tested", .options = OPT(JSON), .run = command_targets};
+static const struct command mutants_command = {
+    .name = "mutants",
+    .arguments = "",
+    .doc = "the bugs that can be planted",
+    .help = "Each is a bug that a real system had, planted into correct code. \"see it\": clients can.\n\n"
+            "  harrow hunt power-loss --mutant raft/no-vote-fsync --for 60\n",
+    .options = OPT(JSON),
+    .run = command_mutants};
+static const struct command models_command = {
+    .name = "models", .arguments = "", .doc = "the models for check", .options = OPT(JSON), .run = command_models};
+static const struct command doctor_command = {
+    .name = "doctor",
+    .arguments = "",
+    .doc = "what this machine can do, and how to fix it",
+    .options = OPT(JSON) | OPT(OUT),
+    .run = command_doctor,
+};
+static const struct command bench_command = {
+    .name = "bench",
+    .arguments = "[sim|check]",
+    .doc = "how fast this build is here",
+    .help = "sim: schedules a minute and events a second on one core, through the same runner that hunt uses.\n"
+            "check: operations a second of the linearizability search.\n\n"
+            "  harrow bench sim --for 10 --json\n",
+    .options = OPT(FOR) | OPT(JSON),
+    .arguments_max = 1,
+    .run = command_bench,
+};
+static const struct command help_command = {
+    .name = "help",
+    .arguments = "[COMMAND]",
+    .doc = "more about a command",
+    .arguments_max = 1,
+    .run = command_help,
+};
+
+const struct command *const commands[] = {
+    &run_command,     &test_command,   &hunt_command,      &replay_command,  &check_command,   &runs_command,
+    &show_command,    &report_command, &scenarios_command, &targets_command, &mutants_command, &models_command,
+    &doctor_command,  &bench_command,  &help_command,      NULL,
+};
+
+const struct command *command_find(const char *name) {
+    for (const struct command *const *k = commands; *k; k++)
+        if (strcmp((*k)->name, name) == 0) return *k;
+    return NULL;
+}
+
+void print_usage(FILE *out) {
+    fprintf(out, "harrow breaks replicated systems on purpose and proves whether they kept their promises.\n\n");
+    for (const struct command *const *k = commands; *k; k++) {
+        char left[40];
+        snprintf(left, sizeof left, "%s %s", (*k)->name, (*k)->arguments);
+        fprintf(out, "  harrow %-20s %s\n", left, (*k)->doc);
+    }
+    fprintf(out, "\nStart with `harrow run leader-kill`. `harrow help COMMAND` says more.\n%s", exit_statuses);
+}
+
+void print_command_help(const struct command *k, FILE *out) {
+    fprintf(out, "harrow %s%s%s%s: %s\n", k->name, *k->arguments ? " " : "", k->arguments, k->options ? " [OPTIONS]" : "",
+            k->doc);
+    if (k->help) fprintf(out, "\n%s", k->help);
+    if (k->options) {
+        fprintf(out, "\nOptions:\n");
+        options_print(k->options, out);
+    }
+    if (k->run == command_run || k->run == command_test || k->run == command_hunt || k->run == command_check ||
+        k->run == command_replay)
+        fprintf(out, "\n%s", exit_statuses);
+}
+
+int command_help(struct cli *c) {
+    if (c->arguments_count == 0) {
+        print_usage(stdout);
+        return EXIT_VALID;
+    }
+    const struct command *k = command_find(c->arguments[0]);
+    if (k) {
+        print_command_help(k, stdout);
+        return EXIT_VALID;
+    }
+    struct error e = {{0}};
+    error_set(&e, "there is no command \"%s\"; `harrow help` lists them", c->arguments[0]);
+    return cli_fail(EXIT_USAGE, c, &e);
+}

@@ -1,0 +1,90 @@
+/* harrow scenarios, targets, mutants, models: what there is. */
+#include "harness/cli/cli.h"
+
+#include <stdlib.h>
+
+#include "harness/embedded.h"
+
+/* --- scenarios ----------------------------------------------------------------------------------------------------- */
+
+static void scenario_row(struct cli *c, const struct embedded_file *file, json_t *array) {
+    struct error e = {{0}};
+    struct script_options o = {0};
+    struct script *s = script_load(file->name, bytes_of(file->text, file->size), &o, &e);
+    const struct scenario *k = s ? script_scenario(s) : NULL;
+    char *name = xstrdup(file->name + strlen("scenarios/"));
+    name[strlen(name) - strlen(".lua")] = 0;
+    if (c->json)
+        json_array_append_new(
+            array, json_pack("{s:s, s:s, s:o, s:I, s:f}", "name", name, "path", file->name, "doc",
+                             json_text(k ? k->doc : e.text), "nodes", (json_int_t)(k ? k->world.nodes : 0), "time",
+                             k ? (double)k->time_ns / (double)NS_PER_S : 0.0));
+    else if (k)
+        printf("%-18s %2u nodes %5.0f s  %s\n", name, k->world.nodes, (double)k->time_ns / (double)NS_PER_S,
+               k->doc ? k->doc : "");
+    else
+        printf("%-18s does not load: %s\n", name, e.text);
+    free(name);
+    if (s) script_free(s);
+}
+
+int command_scenarios(struct cli *c) {
+    json_t *array = json_array();
+    for (size_t i = 0; i < embedded_files_count; i++)
+        if (strncmp(embedded_files[i].name, "scenarios/", strlen("scenarios/")) == 0)
+            scenario_row(c, &embedded_files[i], array);
+    if (c->json)
+        cli_print_json(array);
+    else
+        json_decref(array);
+    return EXIT_VALID;
+}
+
+/* --- targets, mutants, models -------------------------------------------------------------------------------------- */
+
+int command_targets(struct cli *c) {
+    json_t *array = json_array();
+    for (const struct target_info *t = targets_all(); t->name; t++) {
+        json_array_append_new(array, json_pack("{s:s, s:s}", "name", t->name, "doc", t->doc));
+        if (!c->json) printf("%-12s %s\n", t->name, t->doc);
+    }
+    if (c->json)
+        cli_print_json(array);
+    else
+        json_decref(array);
+    return EXIT_VALID;
+}
+
+int command_mutants(struct cli *c) {
+    json_t *array = json_array();
+    if (!c->json) printf("%-34s %-4s %-18s %-8s %s\n", "id", "zoo", "scenario", "clients", "what it does");
+    for (const struct mutant_info *m = mutants_all(); m->id; m++) {
+        json_array_append_new(array, json_pack("{s:s, s:s, s:s, s:s, s:b, s:s, s:s}", "id", m->id, "zoo", m->zoo,
+                                               "protocol", m->protocol, "scenario", m->scenario, "client_visible",
+                                               m->client_visible, "doc", m->doc, "source", m->source));
+        if (!c->json)
+            printf("%-34s %-4s %-18s %-8s %s\n", m->id, m->zoo, m->scenario, m->client_visible ? "see it" : "-",
+                   m->doc);
+    }
+    if (c->json)
+        cli_print_json(array);
+    else
+        json_decref(array);
+    return EXIT_VALID;
+}
+
+int command_models(struct cli *c) {
+    size_t count = 0;
+    const struct model *const *models = models_all(&count);
+    json_t *array = json_array();
+    for (size_t i = 0; i < count; i++) {
+        json_array_append_new(array, json_pack("{s:s, s:s}", "name", model_name(models[i]), "doc",
+                                               model_doc(models[i])));
+        if (!c->json) printf("%-14s %s\n", model_name(models[i]), model_doc(models[i]));
+    }
+    if (c->json)
+        cli_print_json(array);
+    else
+        json_decref(array);
+    return EXIT_VALID;
+}

@@ -1,0 +1,98 @@
+/* harrow replay: a stored run once more, from what the store holds, with every event traced into the run's folder. The
+ * same seed must give the same trace hash; when it does not, that is a bug of harrow's, and is said loudly. */
+#include "harness/cli/cli.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+struct trace {
+    FILE *out;
+    uint64_t lines;
+};
+
+static void trace_line(void *ctx, const char *line) {
+    struct trace *t = ctx;
+    t->lines++;
+    fputs(line, t->out);
+    fputc('\n', t->out);
+}
+
+static int compare(struct cli *c, const struct run_info *info, const struct run_result *result) {
+    FILE *say = cli_say(c);
+    if (strcmp(info->state, "done") != 0) {
+        fprintf(say, "trace    %016llx; the stored run is %s, so there is nothing to compare it with\n",
+                (unsigned long long)result->trace_hash, info->state);
+        return 0;
+    }
+    if (info->trace_hash == result->trace_hash) {
+        fprintf(say, "trace    %016llx, as stored: the same run\n", (unsigned long long)result->trace_hash);
+        return 0;
+    }
+    fprintf(stderr,
+            "harrow replay: THE REPLAY IS NOT THE SAME RUN. The trace is %016llx, stored is %016llx.\n"
+            "Either this harrow is not the one that made the run, or its simulator is not deterministic (a bug).\n",
+            (unsigned long long)result->trace_hash, (unsigned long long)info->trace_hash);
+    return -1;
+}
+
+static int run_again(struct cli *c, const struct run_info *info, struct run_options *o, const char *path,
+                     struct error *e) {
+    struct trace t = {.out = fopen(path, "w")};
+    if (!t.out) {
+        error_set(e, "cannot write the trace %s: %s", path, strerror(errno));
+        return cli_fail(EXIT_INTERNAL, c, e);
+    }
+    o->trace_line = trace_line;
+    o->trace_ctx = &t;
+    o->interrupted = &cli_interrupted;
+    cli_catch_interrupts();
+    FILE *say = cli_say(c);
+    fprintf(say, "seed %llu\n", (unsigned long long)o->seed);
+    print_header(say, o);
+    struct runner *r = runner_new();
+    struct run_result result;
+    int status = runner_run(r, o, &result, e);
+    bool failed = ferror(t.out);
+    if (fclose(t.out) || failed) fprintf(stderr, "harrow replay: the trace %s is not complete\n", path);
+    if (status) {
+        cli_fail(status, c, e);
+    } else {
+        print_result(say, &result, o, c->quiet);
+        fprintf(say, "traced   %s, %llu lines\n", path, (unsigned long long)t.lines);
+        status = cli_verdict_status(result.verdict);
+        if (!cli_interrupted && compare(c, info, &result)) status = EXIT_INTERNAL;
+        if (c->json) {
+            struct buffer json = {0};
+            run_result_json(&result, o, &json);
+            printf("%.*s\n", (int)json.size, (const char *)json.data);
+            buffer_free(&json);
+        }
+        run_result_free(&result);
+    }
+    runner_free(r);
+    return status;
+}
+
+int command_replay(struct cli *c) {
+    struct error e = {{0}};
+    struct store *s = cli_open_store(c, false, &e);
+    if (!s) return cli_fail(EXIT_USAGE, c, &e);
+    struct run_info info = {0};
+    struct run_options o;
+    char folder[4096];
+    int status = EXIT_USAGE;
+    struct stored_options *stored = NULL;
+    if (store_find(s, c->arguments[0], &info, &e) || !(stored = run_options_of(&info, &o, &e))) {
+        cli_fail(status, c, &e);
+    } else if (store_run_folder(s, info.run, folder, sizeof folder, &e)) {
+        status = cli_fail(EXIT_INTERNAL, c, &e);
+    } else {
+        char *path = xformat("%s/trace.txt", folder);
+        status = run_again(c, &info, &o, path, &e);
+        free(path);
+    }
+    stored_options_free(stored);
+    run_info_free(&info);
+    store_close(s);
+    return status;
+}

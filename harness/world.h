@@ -1,0 +1,117 @@
+/* A world: where a scenario runs. The simulator is one (sim/), processes in network namespaces will be another. The run
+ * loop, the workloads and the Lua nemeses speak to this interface only, so that one script runs in every world.
+ *
+ * A world is an event loop with a clock. It calls the host back at asked-for times and when operations end; everything
+ * else (messages, timers, disks) happens inside it. All calls come from one thread. */
+#ifndef HARROW_WORLD_H
+#define HARROW_WORLD_H
+
+#include "history/history.h"
+#include "nemesis/fault.h"
+
+struct world;
+
+enum read_mode { READ_LOG, READ_INDEX, READ_LEASE, READ_LOCAL }; /* what a target does with reads, where it can choose */
+
+/* What a world is built from: the plain-data part of a scenario. Times in ns; zero means the target's default. */
+struct world_config {
+    const char *target; /* "raft" */
+    const char *mutant; /* "" for the correct code */
+    uint32_t nodes;     /* 1..NODES_MAX */
+    uint32_t clients;   /* client slots, 1..4096 */
+    uint64_t seed;
+    bool invariants;    /* online oracles on */
+    enum read_mode reads;
+    bool clients_pinned; /* a client asks its own node only (slot % nodes) and does not follow redirects */
+    uint64_t op_timeout_ns;      /* the client gives up: info */
+    uint64_t try_timeout_ns;     /* one try; then the next node */
+    uint64_t election_timeout_ns, heartbeat_ns;
+    uint32_t clock_drift_ppm_max; /* what lease reads allow for */
+    uint32_t snapshot_entries;   /* a snapshot after this many applied entries */
+    uint32_t message_bytes;      /* largest message between nodes, and so the batch of an append */
+    uint64_t latency_ns, jitter_ns; /* one way, between any two endpoints, when there are no regions */
+    uint32_t regions;            /* 0: none; else region_of (clients: region_of[nodes]) and one-way latencies */
+    uint8_t region_of[ENDPOINTS_MAX];
+    uint64_t region_latency_ns[ENDPOINTS_MAX][ENDPOINTS_MAX];
+    uint64_t sync_min_ns, sync_max_ns; /* duration of a disk sync */
+};
+
+struct world_op { /* an operation to run against the target; values refer to the host's history */
+    uint32_t op;  /* the host's number, handed back */
+    uint16_t f;
+    uint32_t key; /* intern id */
+    struct value argument;
+};
+struct completion {
+    uint32_t op, client;
+    enum op_status status;
+    struct value result;
+    uint32_t error; /* intern id or NO_STRING */
+};
+
+struct world_host { /* who is called back */
+    void *ctx;
+    struct history *history; /* the world interns result strings, adds lists and node samples here */
+    void (*on_wake)(void *ctx, uint64_t tag);
+    void (*on_complete)(void *ctx, const struct completion *c);
+};
+
+struct node_status {
+    bool up, paused;
+    uint8_t role;   /* enum role */
+    uint8_t leader; /* whom it believes in, or NODE_UNKNOWN */
+    uint64_t term, commit_index, applied_index, last_index, state_hash;
+};
+
+enum world_end {
+    WORLD_TIME,      /* ran until the given time */
+    WORLD_STOPPED,   /* world_stop was called by the host */
+    WORLD_VIOLATION, /* an online invariant failed: world_violation tells */
+    WORLD_FAILED,    /* the world itself broke: internal error */
+};
+
+struct world_ops {
+    const char *name;
+    void (*free)(struct world *w);
+    uint64_t (*now_ns)(const struct world *w);
+    void (*wake_at)(struct world *w, uint64_t time_ns, uint64_t tag); /* once; earlier than now means now */
+    enum world_end (*run_until)(struct world *w, uint64_t time_ns);
+    void (*stop)(struct world *w); /* run_until returns after the present callback */
+    /* Starts an operation on an idle client slot. Ends in exactly one on_complete (timeouts are INFO), never from inside
+     * this call. After an INFO the slot acts as a new process: a fresh session. Returns the node first asked. */
+    uint8_t (*submit)(struct world *w, uint32_t client, const struct world_op *op);
+    /* Faults. begin returns an id > 0, or 0 with e set (refused: unknown node, unsupported). */
+    uint32_t capabilities; /* mask of enum fault_kind */
+    uint32_t (*fault_begin)(struct world *w, const struct fault_spec *spec, struct error *e);
+    struct fault_evidence (*fault_end)(struct world *w, uint32_t fault);
+    uint8_t (*leader)(const struct world *w); /* the live leader of the highest term, or NODE_UNKNOWN */
+    bool (*transfer)(struct world *w, uint8_t to); /* ask the leader to hand over; false: no leader, or not able */
+    struct node_status (*node_status)(const struct world *w, uint8_t node);
+    const char *(*violation)(const struct world *w, const char **invariant); /* text and name, NULL if none */
+    uint64_t (*events)(const struct world *w);
+    uint64_t (*trace_hash)(const struct world *w);
+    /* Text lines of every event from now on (replay); NULL ends it. */
+    void (*trace_to)(struct world *w, void (*line)(void *ctx, const char *text), void *ctx);
+};
+struct world {
+    const struct world_ops *ops;
+    struct world_host host;
+};
+
+/* The deterministic simulator (sim/). NULL with e set for an unknown target or mutant. One world is reused for many
+ * schedules with sim_reset, which is cheap and equal to a fresh one. */
+struct world *sim_new(const struct world_config *c, struct world_host host, struct error *e);
+int sim_reset(struct world *w, const struct world_config *c, struct error *e);
+
+/* What there is, for `targets`, `mutants`: terminated by a NULL name/id. */
+struct target_info {
+    const char *name, *doc;
+};
+struct mutant_info {
+    const char *id, *zoo, *protocol, *scenario, *doc, *source;
+    bool client_visible;
+};
+const struct target_info *targets_all(void);
+const struct mutant_info *mutants_all(void);
+
+#endif

@@ -1,0 +1,36 @@
+/* What the tests of scripts share: loading a text, and a made-up world that records the faults it is asked for and wakes
+ * nemeses on a clock of its own. */
+#ifndef HARROW_TESTS_SCRIPT_SUPPORT_H
+#define HARROW_TESTS_SCRIPT_SUPPORT_H
+
+#include "harness/script/script.h"
+
+/* Loads "test.lua"; a text that does not say `return {` gets a calm scenario after it. NULL with e set. */
+struct script *load_text(const char *text, const struct script_options *o, struct error *e);
+void expect_loads(const char *text);                       /* fails the test with the message otherwise */
+void expect_error(const char *text, const char *expected); /* the whole message, or its start when it ends in "..." */
+
+#define FAKE_FAULTS_MAX 4096
+struct fake_fault {
+    struct fault_spec spec;
+    uint64_t start_ns, end_ns; /* end UINT64_MAX: in force */
+};
+struct fake_world {
+    struct world base; /* first */
+    uint64_t now_ns;
+    struct heap wakes;
+    uint64_t sequence;
+    uint32_t nodes;
+    uint8_t leader; /* or NODE_UNKNOWN */
+    uint8_t transferred_to;
+    struct fake_fault faults[FAKE_FAULTS_MAX];
+    uint32_t faults_count;
+    uint32_t refuse_kind; /* fault_begin refuses this kind; FAULT_KINDS: none */
+};
+struct fake_world *fake_world_new(uint32_t nodes);
+void fake_world_free(struct fake_world *w);
+/* Wakes nemeses until that time; -1 with e set when one fails. */
+int fake_world_run(struct fake_world *w, struct script *s, uint64_t until_ns, struct error *e);
+uint32_t fake_world_in_force(const struct fake_world *w);
+
+#endif
