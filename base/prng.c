@@ -1,5 +1,5 @@
-/* Seeded random streams: seeding, and draws from the distributions that schedules need. Every draw takes its words from
- * the stream the same way whatever the parameters are, so that switching one probability to zero shifts nothing else. */
+/* Seeded random streams: seeding, and draws from the distributions that schedules need. How many words a
+ * draw takes never depends on a probability or a mean, so that switching one to zero shifts nothing else. */
 #include "base/base.h"
 
 __extension__ typedef unsigned __int128 u128;
@@ -39,12 +39,28 @@ bool prng_chance(struct prng *p, uint32_t ppm) {
     return prng_below(p, PPM) < ppm;
 }
 
-/* Inversion: -ln(u) * mean, with u = x / 2^64 and so -log2(u) = 64 - log2(x). */
+/* Knuth, TAOCP volume 2, section 3.4.1, algorithm S: no logarithm, and seven draws in ten take one word. */
 uint64_t prng_exponential(struct prng *p, uint64_t mean) {
     uint64_t x = prng_next(p);
-    uint64_t bits_q32 = (UINT64_C(32) << 32) - (uint64_t)fixed_log2(x ? x : 1);
-    uint64_t means_q32 = (uint64_t)(((u128)bits_q32 * LN2_Q64) >> 64);
-    if (means_q32 > (uint64_t)EXPONENTIAL_MEANS_MAX << 32) means_q32 = (uint64_t)EXPONENTIAL_MEANS_MAX << 32;
-    u128 result = ((u128)means_q32 * mean) >> 32;
+    int ones = __builtin_clzll(~x | 1); /* each leading one adds ln 2; what follows the first zero is uniform */
+    uint64_t uniform_q64 = x << ones << 1;
+    u128 means_q64;
+    if (uniform_q64 < LN2_Q64) {
+        means_q64 = (u128)(unsigned)ones * LN2_Q64 + uniform_q64;
+    } else {
+        uint64_t sum = LN2_Q64, term = LN2_Q64, least = UINT64_MAX, draws = 1;
+        do { /* sum is ln 2 / 1! + (ln 2)^2 / 2! + ..., which tends to one */
+            term = (uint64_t)((u128)term * LN2_Q64 >> 64) / ++draws;
+            sum += term;
+        } while (uniform_q64 >= sum && term);
+        for (; draws; draws--) {
+            uint64_t next = prng_next(p);
+            if (next < least) least = next;
+        }
+        means_q64 = (u128)(unsigned)ones * LN2_Q64 + (uint64_t)((u128)least * LN2_Q64 >> 64);
+    }
+    u128 means_q32 = means_q64 >> 32;
+    if (means_q32 > (u128)EXPONENTIAL_MEANS_MAX << 32) means_q32 = (u128)EXPONENTIAL_MEANS_MAX << 32;
+    u128 result = means_q32 * mean >> 32;
     return result > UINT64_MAX ? UINT64_MAX : (uint64_t)result;
 }

@@ -145,8 +145,13 @@ static void print_evidence(const struct counterexample *ce, const struct partiti
         print_could_be(ce, text);
         buffer_printf(text, "\n");
     }
-    buffer_printf(text, "\nThese %u operations alone have no valid order, and the other %u cannot give them one:\n",
-                  out->ops_count, whole->count - ce->least.count);
+    uint32_t others = whole->count - ce->least.count;
+    if (ce->least.count == 1) {
+        buffer_printf(text, "\nNone of the other %u operations can make it right:\n", others);
+    } else {
+        buffer_printf(text, "\nThese %u operations alone have no valid order, and the other %u cannot give them one:\n",
+                      ce->least.count, others);
+    }
     uint32_t skipped = out->ops_count > ROWS_MAX ? out->ops_count - ROWS_MAX : 0;
     if (skipped) buffer_printf(text, "(the first %u are not shown)\n", skipped);
     check_print_ops(h, out->ops + skipped, out->ops_count - skipped, text);

@@ -75,7 +75,7 @@ struct linearizability {
 };
 
 #define EXPLAIN_NS_MIN (100 * NS_PER_MS)
-#define EXPLAIN_NS_MAX (3 * NS_PER_S)
+#define EXPLAIN_NS_MAX (10 * NS_PER_S)
 
 /* Explaining may take a while, but a verdict must not wait for it longer than the whole check may. */
 static void explain(struct linearizability *l) {

@@ -4,6 +4,8 @@
  * - A prefix: linearizability is prefix-closed (Herlihy and Wing 1990, section 3.3); open calls become optional.
  * - Without reads: they change nothing.
  * - Without a set whose value nobody left observes: what follows it in a linearization is a blind write.
+ * - Without a set that was surely replaced before anybody left could observe it. But one set of the value stays in front
+ *   of each observer, lest the small one look wrong merely because something is missing.
  *
  * The order of removal is delta debugging's (Zeller and Hildebrandt 2002): halves, quarters, ... single calls, from the
  * oldest on, so that what stays is the youngest evidence. */
@@ -11,7 +13,7 @@
 
 #include <stdlib.h>
 
-#define TRIAL_SHARE 8        /* no single trial takes more than this part of the time left */
+#define TRIAL_SHARE 4        /* no single trial takes more than this part of the time left */
 #define COULD_BE_CALLS_MAX 64
 
 static enum decision trial(struct search *s, struct partition *p, struct budget *b) {
@@ -47,45 +49,149 @@ static void find_prefix(struct counterexample *ce, struct search *s, const struc
     }
 }
 
-/* Clears keep for what may go from [begin, end), except `last`; returns how many. */
-static uint32_t mark_removable(const struct partition *p, uint32_t begin, uint32_t end, uint32_t last,
-                               uint32_t *observers, uint8_t *keep) {
-    uint32_t removed = 0;
-    memset(keep, 1, p->count);
+/* --- which calls may go ----------------------------------------------------------------------------------------------- */
+
+/* For a position in the order of calls: the earliest return among the ok sets from there on, and the earliest among
+ * those of any other value than that one's. */
+struct replaced {
+    uint32_t first, first_value, other;
+};
+
+struct shrink {
+    struct counterexample *ce;
+    struct search *search;
+    struct budget *budget;
+    struct partition scratch;
+    const struct partition *whole;
+    struct replaced *replaced; /* by call of the whole, and one beyond */
+    uint8_t *keep;
+    /* Observers left in a trial, by value: where they stand in order of invocation, and the latest return up to each. */
+    uint32_t *begin, *invoked, *returned_max;
+    uint32_t *next_set; /* by call: the next that sets the same value; NONE */
+};
+
+static void find_replaced(struct shrink *k) {
+    const struct partition *p = k->whole;
+    struct replaced at = {NONE, NONE, NONE};
+    k->replaced = xmalloc(((size_t)p->count + 1) * sizeof *k->replaced);
+    k->replaced[p->count] = at;
+    for (uint32_t c = p->count; c-- > 0; k->replaced[c] = at) {
+        const struct call *call = &p->calls[c];
+        if (call->effect != EFFECT_SET || call->optional) continue;
+        if (call->value == at.first_value) {
+            at.first = call->returned < at.first ? call->returned : at.first;
+        } else if (call->returned < at.first) {
+            at = (struct replaced){call->returned, call->value, at.first};
+        } else if (call->returned < at.other) {
+            at.other = call->returned;
+        }
+    }
+}
+
+/* By when a set, once it has returned, was surely replaced by one of another value; NONE if never. */
+static uint32_t replaced_by(const struct shrink *k, const struct call *set) {
+    uint32_t low = 0, high = k->whole->count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (k->whole->calls[middle].invoked < set->returned) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    const struct replaced *r = &k->replaced[low];
+    return r->first_value == set->value ? r->other : r->first;
+}
+
+/* Lists the observers among the calls that are kept. */
+static void list_observers(struct shrink *k, const struct partition *p) {
+    uint32_t values = p->values->count;
+    memset(k->begin, 0, ((size_t)values + 1) * sizeof *k->begin);
+    for (uint32_t c = 0; c < p->count; c++)
+        if (k->keep[c] && p->calls[c].guard != GUARD_ANY) k->begin[p->calls[c].guard + 1]++;
+    for (uint32_t v = 0; v < values; v++) k->begin[v + 1] += k->begin[v];
     for (uint32_t c = 0; c < p->count; c++) {
         const struct call *call = &p->calls[c];
-        bool goes = call->effect == EFFECT_NONE && c >= begin && c < end && c != last;
-        keep[c] = !goes;
-        removed += goes;
-        if (!goes && call->guard != GUARD_ANY) observers[call->guard]++;
+        if (!k->keep[c] || call->guard == GUARD_ANY) continue;
+        uint32_t at = k->begin[call->guard]++;
+        k->invoked[at] = call->invoked;
+        k->returned_max[at] = call->returned;
     }
-    for (uint32_t c = end; p->sets_only && c-- > begin;) {
+    for (uint32_t v = values; v > 0; v--) k->begin[v] = k->begin[v - 1]; /* the filling moved each start to its end */
+    k->begin[0] = 0;
+    for (uint32_t v = 0; v < values; v++)
+        for (uint32_t i = k->begin[v] + 1; i < k->begin[v + 1]; i++)
+            if (k->returned_max[i] < k->returned_max[i - 1]) k->returned_max[i] = k->returned_max[i - 1];
+}
+
+static void link_sets(struct shrink *k, const struct partition *p) {
+    uint32_t *seen = k->begin; /* free until the observers are listed */
+    memset(seen, 0xff, p->values->count * sizeof *seen);
+    for (uint32_t c = p->count; c-- > 0;) {
         const struct call *call = &p->calls[c];
-        if (call->effect != EFFECT_SET || c == last || observers[call->value]) continue;
-        keep[c] = 0;
-        removed++;
-        if (call->guard != GUARD_ANY) observers[call->guard]--;
+        if (call->effect != EFFECT_SET) continue;
+        k->next_set[c] = seen[call->value];
+        if (call->guard == GUARD_ANY || !call->optional) seen[call->value] = c;
     }
-    for (uint32_t c = 0; c < p->count; c++)
-        if (p->calls[c].guard != GUARD_ANY) observers[p->calls[c].guard] = 0;
+}
+
+/* Can none of the observers listed have observed this set, and does another stand nearer to those that come later? */
+static bool is_unobserved(const struct shrink *k, const struct partition *p, uint32_t c) {
+    const struct call *set = &p->calls[c];
+    uint32_t low = k->begin[set->value], first = low, high = k->begin[set->value + 1], end = high;
+    if (low == high) return true;
+    if (set->optional) return false;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (k->invoked[middle] < set->returned) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    if (low > first && k->returned_max[low - 1] > set->invoked) return false; /* one overlaps it */
+    if (low == end) return true;
+    bool nearer = k->next_set[c] != NONE && p->calls[k->next_set[c]].invoked < k->invoked[low];
+    return nearer && replaced_by(k, set) < k->invoked[low];
+}
+
+/* Clears keep for what may go from [begin, end), except `last`; returns how many. */
+static uint32_t mark_removable(struct shrink *k, const struct partition *p, uint32_t begin, uint32_t end,
+                               uint32_t last) {
+    uint32_t removed = 0;
+    memset(k->keep, 1, p->count);
+    for (uint32_t c = begin; c < end; c++) {
+        if (p->calls[c].effect != EFFECT_NONE || c == last) continue;
+        k->keep[c] = 0;
+        removed++;
+    }
+    if (!p->sets_only) return removed;
+    link_sets(k, p);
+    list_observers(k, p);
+    for (uint32_t c = begin; c < end; c++) {
+        if (p->calls[c].effect != EFFECT_SET || c == last || !is_unobserved(k, p, c)) continue;
+        k->keep[c] = 0;
+        removed++;
+    }
     return removed;
 }
+
+/* --- removing ----------------------------------------------------------------------------------------------------------- */
 
 static uint32_t last_to_return(const struct partition *p) {
     return p->returns[p->returns_count - 1];
 }
 
 /* One pass with chunks of a size; tells whether anything went. */
-static bool shrink_pass(struct counterexample *ce, struct search *s, uint32_t chunk, struct partition *scratch,
-                        uint32_t *observers, uint8_t *keep, struct budget *b) {
+static bool shrink_pass(struct shrink *k, uint32_t chunk) {
+    struct partition *least = &k->ce->least;
     bool any = false;
-    for (uint32_t begin = 0; begin < ce->least.count && !budget_spent_now(b);) {
-        uint32_t end = ce->least.count - begin > chunk ? begin + chunk : ce->least.count;
-        uint32_t last = last_to_return(&ce->least);
-        if (mark_removable(&ce->least, begin, end, last, observers, keep)) {
-            partition_subset(&ce->least, keep, scratch);
-            if (trial(s, scratch, b) == DECIDED_INVALID) {
-                swap(&ce->least, scratch);
+    for (uint32_t begin = 0; begin < least->count && !budget_spent_now(k->budget);) {
+        uint32_t end = least->count - begin > chunk ? begin + chunk : least->count;
+        if (mark_removable(k, least, begin, end, last_to_return(least))) {
+            partition_subset(least, k->keep, &k->scratch);
+            if (trial(k->search, &k->scratch, k->budget) == DECIDED_INVALID) {
+                swap(least, &k->scratch);
                 any = true;
                 continue;
             }
@@ -95,15 +201,22 @@ static bool shrink_pass(struct counterexample *ce, struct search *s, uint32_t ch
     return any;
 }
 
-static void remove_calls(struct counterexample *ce, struct search *s, struct partition *scratch, struct budget *b) {
-    uint32_t *observers = xcalloc(ce->least.values->count, sizeof *observers);
-    uint8_t *keep = xmalloc(ce->least.count);
-    for (uint32_t chunk = ce->least.count / 2 + 1; chunk > 0; chunk /= 2) {
-        bool any = shrink_pass(ce, s, chunk, scratch, observers, keep, b);
+static void remove_calls(struct shrink *k) {
+    const struct partition *least = &k->ce->least;
+    k->keep = xmalloc(least->count);
+    k->begin = xmalloc(((size_t)least->values->count + 1) * sizeof *k->begin);
+    k->invoked = xmalloc(3 * (size_t)least->count * sizeof *k->invoked);
+    k->returned_max = k->invoked + least->count;
+    k->next_set = k->returned_max + least->count;
+    find_replaced(k);
+    for (uint32_t chunk = least->count / 2 + 1; chunk > 0; chunk /= 2) {
+        bool any = shrink_pass(k, chunk);
         if (chunk == 1 && any) chunk = 2; /* what went may have freed others */
     }
-    free(observers);
-    free(keep);
+    free(k->keep);
+    free(k->begin);
+    free(k->invoked);
+    free(k->replaced);
 }
 
 /* Which values could the last call have seen, given the others? Asked by putting a read of each in its place. */
@@ -130,13 +243,13 @@ static void find_could_be(struct counterexample *ce, struct search *s, struct pa
 
 void counterexample_find(struct counterexample *ce, struct search *s, const struct partition *p, struct budget *b) {
     *ce = (struct counterexample){0};
-    struct partition scratch = {0};
-    find_prefix(ce, s, p, &scratch, b);
+    struct shrink k = {.ce = ce, .search = s, .budget = b, .whole = p};
+    find_prefix(ce, s, p, &k.scratch, b);
     ce->prefix_calls = ce->least.count;
-    remove_calls(ce, s, &scratch, b);
+    remove_calls(&k);
     ce->last = last_to_return(&ce->least);
-    find_could_be(ce, s, &scratch, b);
-    partition_free(&scratch);
+    find_could_be(ce, s, &k.scratch, b);
+    partition_free(&k.scratch);
 }
 
 void counterexample_free(struct counterexample *ce) {

@@ -41,6 +41,7 @@ struct world_op { /* an operation to run against the target; values refer to the
     uint16_t f;
     uint32_t key; /* intern id */
     struct value argument;
+    bool anywhere; /* also a pinned client may follow redirects: final reads must find who can answer */
 };
 struct completion {
     uint32_t op, client;

@@ -12,7 +12,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define TIMEOUT_MS_USUAL 10000u
@@ -236,15 +235,17 @@ static int by_function_latency(const void *left, const void *right) {
     return a->latency_ns < b->latency_ns ? -1 : a->latency_ns > b->latency_ns;
 }
 
-/* Quantile q stands at x = -log10(1 - q), so that each nine more is as wide as the one before; the curve ends where one
- * operation is left above it. */
+/* Quantile q stands at x = -log10(1 - q), so that each nine more is as wide as the one before; the curve ends at the
+ * slowest. */
 static void curve_print(struct buffer *data, const struct timed *t, size_t n) {
     double above = 1;
-    for (uint32_t k = 0; above * (double)n >= 1; k++, above *= STEP_FACTOR) {
-        size_t rank = (size_t)((1 - above) * (double)n);
-        uint64_t ns = t[rank < n ? rank : n - 1].latency_ns;
+    uint32_t k = 0;
+    for (; above * (double)n >= 1; k++, above *= STEP_FACTOR) {
+        uint64_t ns = t[(size_t)((1 - above) * (double)n)].latency_ns;
         buffer_printf(data, "%.4f %.6g\n", (double)k / STEPS_PER_DECADE, milliseconds(ns ? ns : 1));
     }
+    uint64_t most = t[n - 1].latency_ns;
+    buffer_printf(data, "%.4f %.6g\n", (double)k / STEPS_PER_DECADE, milliseconds(most ? most : 1));
     buffer_printf(data, "\n\n");
 }
 

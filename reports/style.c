@@ -91,7 +91,7 @@ static const char sheet[] =
     "tr.hot td{background:var(--sunk)}\n"
     ".chip{display:inline-block;padding:0 9px;border-radius:10px;font-size:12.5px;line-height:20px;font-weight:600;"
     "white-space:nowrap;border:1px solid currentColor}\n"
-    ".valid>.chip,.chip.valid{color:var(--good)}\n.chip.invalid{color:#fff;background:#b3242f;border-color:#b3242f}\n"
+    ".chip.valid{color:var(--good)}\n.chip.invalid{color:#fff;background:#b3242f;border-color:#b3242f}\n"
     ".chip.unknown{color:var(--unsure)}\n"
     ".chip.ok{color:var(--ok)}\n.chip.fail{color:var(--fail)}\n.chip.info,.chip.pending{color:var(--info)}\n"
     ".more{color:var(--muted);font-size:13.5px;margin:8px 0 0}\n"

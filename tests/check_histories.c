@@ -7,7 +7,7 @@
 /* --- the sequential objects ------------------------------------------------------------------------------------------ */
 
 #define OPS_MAX 20u
-#define KEYS_MAX 2u
+#define KEYS_MAX 3u
 #define LIST_MAX OPS_MAX
 
 struct object { /* compared with memcmp: cleared before use */

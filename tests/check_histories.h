@@ -5,7 +5,7 @@
 
 #include "history/history.h"
 
-/* Tries every order of the operations (at most 20, on at most 2 keys) against a sequential object. Operations that
+/* Tries every order of the operations (at most 20, on at most 3 keys) against a sequential object. Operations that
  * overlap in no instant but touch (one ends when the other begins) count as ordered if `touching` says so or, with
  * TOUCHING_OF_ONE_PROCESS, if they are of one process. */
 enum touching { TOUCHING_IS_CONCURRENT, TOUCHING_OF_ONE_PROCESS };

@@ -285,11 +285,6 @@ run show last --out killed
 expect_status "after kill -9, show reads it" 0
 run check last --out killed
 expect_says "after kill -9, check judges what was recorded" "$out" '^verdict +valid$'
-run replay last --out killed --quiet &
-replay_pid=$!
-sleep 0.5
-kill -9 $replay_pid 2>/dev/null || true
-wait $replay_pid 2>/dev/null || true
 
 "$harrow" run long.lua --seed 5 --out stopped >stopped.txt 2>&1 &
 pid=$!

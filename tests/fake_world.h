@@ -20,9 +20,9 @@ struct fake {
     struct fake_answer (*answer)(struct fake *f, const struct history *h, uint32_t op);
     void *test;
     struct node_status nodes[NODES_MAX];
-    uint64_t whole_at_ns;     /* until then node 3 of the cluster is down */
-    uint64_t violation_at_ns; /* 0: never */
-    bool breaks;              /* run_until fails */
+    uint64_t whole_at_ns;           /* until then node 3 of the cluster is down */
+    uint64_t violation_at_ns;       /* 0: never */
+    bool breaks;                    /* run_until fails */
     struct fault_evidence evidence; /* of every fault */
 
     /* seen by tests */

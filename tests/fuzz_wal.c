@@ -77,6 +77,7 @@ static void put_file(struct sim_disk *d, struct reader *r, uint64_t *segment, ui
     uint32_t file;
     int error = d->base.ops->open(&d->base, name, true, &file);
     if (!error) error = d->base.ops->write(&d->base, file, 0, contents.data, contents.size);
+    if (!error) error = d->base.ops->sync_now(&d->base, file);
     if (!error) error = d->base.ops->close(&d->base, file);
     assert(!error);
     buffer_free(&contents);

@@ -10,12 +10,12 @@ struct script *load_text(const char *text, const struct script_options *o, struc
 void expect_loads(const char *text);                       /* fails the test with the message otherwise */
 void expect_error(const char *text, const char *expected); /* the whole message, or its start when it ends in "..." */
 
-#define FAKE_FAULTS_MAX 4096
-struct fake_fault {
+#define QUIET_FAULTS_MAX 4096
+struct quiet_fault {
     struct fault_spec spec;
     uint64_t start_ns, end_ns; /* end UINT64_MAX: in force */
 };
-struct fake_world {
+struct quiet_world {
     struct world base; /* first */
     uint64_t now_ns;
     struct heap wakes;
@@ -23,14 +23,14 @@ struct fake_world {
     uint32_t nodes;
     uint8_t leader; /* or NODE_UNKNOWN */
     uint8_t transferred_to;
-    struct fake_fault faults[FAKE_FAULTS_MAX];
+    struct quiet_fault faults[QUIET_FAULTS_MAX];
     uint32_t faults_count;
     uint32_t refuse_kind; /* fault_begin refuses this kind; FAULT_KINDS: none */
 };
-struct fake_world *fake_world_new(uint32_t nodes);
-void fake_world_free(struct fake_world *w);
+struct quiet_world *quiet_world_new(uint32_t nodes);
+void quiet_world_free(struct quiet_world *w);
 /* Wakes nemeses until that time; -1 with e set when one fails. */
-int fake_world_run(struct fake_world *w, struct script *s, uint64_t until_ns, struct error *e);
-uint32_t fake_world_in_force(const struct fake_world *w);
+int quiet_world_run(struct quiet_world *w, struct script *s, uint64_t until_ns, struct error *e);
+uint32_t quiet_world_in_force(const struct quiet_world *w);
 
 #endif

@@ -171,12 +171,8 @@ static void pool_seen(void *ctx, const struct pool_report *r) {
 }
 
 static struct pool pool_over(struct seen *s, uint32_t jobs, uint64_t count, bool stop) {
-    return (struct pool){.jobs = jobs,
-                         .count = count,
-                         .stop_at_failure = stop,
-                         .work = pool_work,
-                         .on_report = pool_seen,
-                         .ctx = s};
+    return (struct pool){
+        .jobs = jobs, .count = count, .stop_at_failure = stop, .work = pool_work, .on_report = pool_seen, .ctx = s};
 }
 
 static void every_index_is_worked_on_once(void **state) {

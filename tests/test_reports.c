@@ -299,6 +299,16 @@ static void a_valid_run_is_green_and_names_no_failure(void **state) {
     assert_false(has(f->page, "<rect class=window"));
 }
 
+static void operations_far_apart_are_marked_one_by_one(void **state) {
+    struct fixture *f = *state;
+    ordinary_run(f, 1000);
+    report(f);
+    assert_int_equal(times(f->page, "<rect class=window"), 2); /* one frame, in two charts */
+    for (uint32_t i = 0; i < 6; i++) f->ops[i] = i * 199;
+    report(f);
+    assert_int_equal(times(f->page, "<rect class=window"), 12);
+}
+
 static void an_unknown_run_never_looks_valid(void **state) {
     struct fixture *f = *state;
     ordinary_run(f, 1000);
@@ -744,6 +754,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         with_fixture(the_page_of_a_failing_run_says_what_happened),
         with_fixture(a_valid_run_is_green_and_names_no_failure),
+        with_fixture(operations_far_apart_are_marked_one_by_one),
         with_fixture(an_unknown_run_never_looks_valid),
         with_fixture(the_page_loads_nothing),
         with_fixture(hostile_text_stays_text),

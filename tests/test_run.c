@@ -19,6 +19,7 @@ struct steady { /* one operation every `every_ns` (0: as soon as a client is fre
     uint32_t limit, issued, invocations, completions;
     uint16_t f;
     bool fails, picks_busy;
+    bool draws; /* each question about the next operation is answered with a time further on */
     uint32_t asked_with_none_free;
 };
 
@@ -31,6 +32,7 @@ static enum gen_state steady_peek(struct generator *g, const struct gen_context 
     }
     if (s->issued == s->limit) return GEN_DONE;
     *due_ns = s->every_ns ? (s->issued + 1) * s->every_ns : c->now_ns;
+    if (s->draws) *due_ns = c->now_ns + 5 * NS_PER_MS;
     return GEN_READY;
 }
 
@@ -46,7 +48,8 @@ static int steady_take(struct generator *g, const struct gen_context *c, struct 
     return 0;
 }
 
-static int steady_update(struct generator *g, const struct gen_context *c, const struct gen_event *ev, struct error *e) {
+static int steady_update(struct generator *g, const struct gen_context *c, const struct gen_event *ev,
+                         struct error *e) {
     (void)c;
     (void)e;
     struct steady *s = (struct steady *)g;
@@ -152,6 +155,16 @@ static void open_loop_operations_keep_their_intended_time(void **state) {
         assert_int_equal(h->intended_ns[op], (op + 1) * NS_PER_MS);
         assert_int_equal(h->invoke_ns[op], NS_PER_MS + op * 10 * NS_PER_MS);
     }
+    tear_down(&b);
+}
+
+static void an_announced_operation_is_not_asked_for_again_when_its_time_comes(void **state) {
+    (void)state;
+    struct bench b = set_up(1);
+    struct steady g = closed_loop(UINT32_MAX);
+    g.draws = true;
+    run(&b, &g, NULL);
+    assert_int_equal(b.r->history->count, 67); /* one every 5 + 10 ms of a second */
     tear_down(&b);
 }
 
@@ -385,8 +398,7 @@ static void without_invariants_there_is_no_such_check(void **state) {
     struct steady g = closed_loop(4);
     b.options.invariants = false;
     run(&b, &g, NULL);
-    for (size_t i = 0; i < b.result.checks_count; i++)
-        assert_string_not_equal(b.result.checks[i].name, "invariants");
+    for (size_t i = 0; i < b.result.checks_count; i++) assert_string_not_equal(b.result.checks[i].name, "invariants");
     tear_down(&b);
 }
 
@@ -485,7 +497,11 @@ static void checks_come_back_from_their_rows(void **state) {
     (void)state;
     uint32_t ops[] = {3, 17};
     struct check_result checks[] = {
-        {.name = "linearizable", .verdict = VERDICT_INVALID, .detail = "key k0", .explanation = "one\ntwo", .ops = ops,
+        {.name = "linearizable",
+         .verdict = VERDICT_INVALID,
+         .detail = "key k0",
+         .explanation = "one\ntwo",
+         .ops = ops,
          .ops_count = 2},
         {.name = "load", .verdict = VERDICT_UNKNOWN, .detail = "few"},
     };
@@ -523,6 +539,7 @@ int main(void) {
         cmocka_unit_test(completions_are_taken_before_invocations_of_the_same_instant),
         cmocka_unit_test(the_generator_is_not_asked_while_no_client_is_free),
         cmocka_unit_test(open_loop_operations_keep_their_intended_time),
+        cmocka_unit_test(an_announced_operation_is_not_asked_for_again_when_its_time_comes),
         cmocka_unit_test(an_info_ends_a_process_and_its_slot_goes_on_as_another),
         cmocka_unit_test(a_workload_that_is_over_ends_the_main_phase),
         cmocka_unit_test(an_operation_for_a_busy_client_is_an_internal_error),

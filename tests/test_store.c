@@ -523,7 +523,7 @@ static void no_space_left_is_named_as_such(void **state) {
         struct error e = {0};
         struct history *h = history_new();
         struct random_history r;
-        if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
+        if (unshare(CLONE_NEWNS) || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) ||
             mount("none", dir, "tmpfs", 0, "size=1m"))
             _exit(77);
         struct store *s = store_open(dir, false, &e);

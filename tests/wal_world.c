@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #define PAYLOAD_BYTES_MAX 1500
+#define CRASHES_IN_RECOVERY_MAX 5 /* in a row: a fuzzer that ran out of bytes says the same for ever */
 
 /* --- the model ------------------------------------------------------------------------------------------------------ */
 
@@ -168,8 +169,8 @@ static void reopen(struct wal_world *x, uint64_t durable, bool may_crash) {
     struct wal_recovered r;
     struct error e;
     enum wal_status status;
-    for (;;) {
-        bool crash = may_crash && x->choose(x->ctx, 3) == 0;
+    for (unsigned crashes = 0;; crashes++) {
+        bool crash = may_crash && crashes < CRASHES_IN_RECOVERY_MAX && x->choose(x->ctx, 3) == 0;
         x->cut.calls_left = crash ? x->choose(x->ctx, 24) : UINT64_MAX;
         status = wal_open(&x->cut.base, x->options, &x->wal, &r, &e);
         if (!crash || status == WAL_OK) break;

@@ -51,7 +51,8 @@ static double per_second(const struct tally *t, uint64_t count) {
 }
 
 static void print_tally(FILE *say, const char *name, const struct tally *t) {
-    fprintf(say, "%-12s %llu schedules in %.2f s: %.0f schedules/min, %.0f events/s, %.0f operations/s, %.0f x real time\n",
+    fprintf(say,
+            "%-12s %llu schedules in %.2f s: %.0f schedules/min, %.0f events/s, %.0f operations/s, %.0f x real time\n",
             name, (unsigned long long)t->runs, t->wall_seconds, per_second(t, t->runs) * 60, per_second(t, t->events),
             per_second(t, t->ops_ok), t->wall_seconds > 0 ? t->virtual_seconds / t->wall_seconds : 0);
     if (t->not_valid)

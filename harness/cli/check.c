@@ -21,8 +21,7 @@ static bool is_file(const char *argument) {
 static int load_run(struct cli *c, struct checked *k, struct error *e) {
     struct error inner = {{0}};
     struct store *s = cli_open_store(c, true, &inner);
-    if (!s)
-        return error_set(e, "%s is neither a file nor a run of a store (%.400s)", c->arguments[0], inner.text);
+    if (!s) return error_set(e, "%s is neither a file nor a run of a store (%.400s)", c->arguments[0], inner.text);
     int failed = store_find(s, c->arguments[0], &k->info, e);
     if (!failed) failed = store_load(s, k->info.run, k->history, e);
     if (!failed) k->name = xstrdup(k->info.run);
@@ -60,9 +59,9 @@ static void print_json(const struct checked *k, const struct check_result *r) {
     json_t *ops = json_array();
     for (uint32_t i = 0; i < r->ops_count; i++) json_array_append_new(ops, json_integer(r->ops[i]));
     cli_print_json(json_pack("{s:o, s:o, s:s, s:o, s:o, s:I, s:b, s:o}", "history", json_text(k->name), "check",
-                             json_text(r->name), "verdict", verdict_name(r->verdict), "detail",
-                             json_text(r->detail), "explanation", json_text(r->explanation), "operations",
-                             (json_int_t)k->history->count, "cut_short", k->cut_short, "ops", ops));
+                             json_text(r->name), "verdict", verdict_name(r->verdict), "detail", json_text(r->detail),
+                             "explanation", json_text(r->explanation), "operations", (json_int_t)k->history->count,
+                             "cut_short", k->cut_short, "ops", ops));
 }
 
 static void print_text(struct cli *c, const struct checked *k, const struct check_result *r) {

@@ -25,27 +25,27 @@
 #define ARGUMENTS_MAX 256u
 
 enum option { /* what a command takes; bit 1 << n of struct command.options */
-    OPTION_TARGET,
-    OPTION_WORLD,
-    OPTION_MUTANT,
-    OPTION_SEED,
-    OPTION_SEEDS,
-    OPTION_TIME,
-    OPTION_FOR,
-    OPTION_SET,
-    OPTION_WITHOUT,
-    OPTION_NO_INVARIANTS,
-    OPTION_JOBS,
-    OPTION_KEEP_GOING,
-    OPTION_WRITE,
-    OPTION_JUNIT,
-    OPTION_MODEL,
-    OPTION_OPS,
-    OPTION_OUT,
-    OPTION_NO_REPORT,
-    OPTION_QUIET,
-    OPTION_JSON,
-    OPTIONS_COUNT,
+              OPTION_TARGET,
+              OPTION_WORLD,
+              OPTION_MUTANT,
+              OPTION_SEED,
+              OPTION_SEEDS,
+              OPTION_TIME,
+              OPTION_FOR,
+              OPTION_SET,
+              OPTION_WITHOUT,
+              OPTION_NO_INVARIANTS,
+              OPTION_JOBS,
+              OPTION_KEEP_GOING,
+              OPTION_WRITE,
+              OPTION_JUNIT,
+              OPTION_MODEL,
+              OPTION_OPS,
+              OPTION_OUT,
+              OPTION_NO_REPORT,
+              OPTION_QUIET,
+              OPTION_JSON,
+              OPTIONS_COUNT,
 };
 
 struct seed_range {
@@ -91,7 +91,7 @@ int parse_seconds(const char *text, uint64_t *ns);
 extern volatile sig_atomic_t cli_interrupted;
 void cli_catch_interrupts(void);
 int cli_fail(int status, const struct cli *c, const struct error *e); /* prints, returns status */
-FILE *cli_say(const struct cli *c); /* where lines for people go */
+FILE *cli_say(const struct cli *c);                                   /* where lines for people go */
 int cli_verdict_status(enum verdict v);
 const char *cli_verdict_text(enum verdict v, FILE *out); /* coloured on a terminal only */
 struct store *cli_open_store(const struct cli *c, bool read_only, struct error *e);
@@ -113,7 +113,7 @@ void cli_source_free(struct source *s);
 /* What a run of it is made with: the command line over what is pinned over the defaults. `sets` has room for
  * 2 * SETS_MAX. The seed is the command line's, the pinned one, or zero (seed_known tells). */
 void cli_source_options(const struct source *s, const struct cli *c, struct script_set *sets, struct run_options *o,
-                    bool *seed_known);
+                        bool *seed_known);
 /* Whether it loads with these options; its parameters as JSON (the caller frees) and its clients, if asked for. */
 int cli_source_check(const struct run_options *o, char **parameters, uint32_t *clients, struct error *e);
 

@@ -5,7 +5,8 @@
 #define WHAT_RUNS (OPT(TARGET) | OPT(WORLD) | OPT(MUTANT) | OPT(TIME) | OPT(SET) | OPT(WITHOUT) | OPT(NO_INVARIANTS))
 #define COMMON (OPT(QUIET) | OPT(JSON))
 
-static const char exit_statuses[] = "Exit status: 0 valid, 1 invalid, 2 unknown, 254 bad usage or scenario, 255 internal error.\n";
+static const char exit_statuses[] =
+    "Exit status: 0 valid, 1 invalid, 2 unknown, 254 bad usage or scenario, 255 internal error.\n";
 
 static const struct command run_command = {
     .name = "run",
@@ -26,11 +27,12 @@ static const struct command test_command = {
     .name = "test",
     .arguments = "[PATH...]",
     .doc = "scenarios as a regression suite",
-    .help = "PATH is a scenario or a folder of them; without one, all stock scenarios run. Each runs with seeds 1..3, or\n"
-            "--seeds A..B. A scenario with a line \"-- harrow: --seed N\" runs with that seed only.\n\n"
-            "  harrow test\n"
-            "  harrow test scenarios --seeds 1..300 -j 2\n"
-            "  harrow test regressions/ --junit results.xml\n",
+    .help =
+        "PATH is a scenario or a folder of them; without one, all stock scenarios run. Each runs with seeds 1..3, or\n"
+        "--seeds A..B. A scenario with a line \"-- harrow: --seed N\" runs with that seed only.\n\n"
+        "  harrow test\n"
+        "  harrow test scenarios --seeds 1..300 -j 2\n"
+        "  harrow test regressions/ --junit results.xml\n",
     .options = WHAT_RUNS | COMMON | OPT(SEED) | OPT(SEEDS) | OPT(JOBS) | OPT(JUNIT),
     .arguments_max = ARGUMENTS_MAX,
     .run = command_test,
@@ -39,13 +41,14 @@ static const struct command hunt_command = {
     .name = "hunt",
     .arguments = "SCENARIO",
     .doc = "many seeds in the simulator, until one fails",
-    .help = "Runs seed after seed over all processors and stops at the first failure: the lowest failing seed of those\n"
-            "that ran. That one runs again with the store on, is made smaller (shorter, fewer kinds of faults, a lighter\n"
-            "load), and can be written out as a scenario that pins it. A seed that passes costs no disk.\n"
-            "With --for and no --seeds, the seeds start at 1; --seeds 5000.. starts elsewhere.\n\n"
-            "  harrow hunt swarm --seeds 1..10000\n"
-            "  harrow hunt swarm --for 600 -j 2\n"
-            "  harrow hunt packet-storm --for 60 --mutant raft/double-vote --write regressions/double-vote.lua\n",
+    .help =
+        "Runs seed after seed over all processors and stops at the first failure: the lowest failing seed of those\n"
+        "that ran. That one runs again with the store on, is made smaller (shorter, fewer kinds of faults, a lighter\n"
+        "load), and can be written out as a scenario that pins it. A seed that passes costs no disk.\n"
+        "With --for and no --seeds, the seeds start at 1; --seeds 5000.. starts elsewhere.\n\n"
+        "  harrow hunt swarm --seeds 1..10000\n"
+        "  harrow hunt swarm --for 600 -j 2\n"
+        "  harrow hunt packet-storm --for 60 --mutant raft/double-vote --write regressions/double-vote.lua\n",
     .options = WHAT_RUNS | COMMON | OPT(SEEDS) | OPT(FOR) | OPT(JOBS) | OPT(KEEP_GOING) | OPT(WRITE) | OPT(OUT) |
                OPT(NO_REPORT),
     .arguments_min = 1,
@@ -56,9 +59,10 @@ static const struct command replay_command = {
     .name = "replay",
     .arguments = "RUN",
     .doc = "a stored run again, with full tracing",
-    .help = "RUN is an id, the start of one, or \"last\". Everything that the run needs is in the store. Each event goes\n"
-            "into trace.txt in the run's folder. A replay whose trace hash differs from the stored one ends with 255.\n\n"
-            "  harrow replay last\n",
+    .help =
+        "RUN is an id, the start of one, or \"last\". Everything that the run needs is in the store. Each event goes\n"
+        "into trace.txt in the run's folder. A replay whose trace hash differs from the stored one ends with 255.\n\n"
+        "  harrow replay last\n",
     .options = COMMON | OPT(OUT),
     .arguments_min = 1,
     .arguments_max = 1,
@@ -152,9 +156,10 @@ static const struct command help_command = {
 };
 
 const struct command *const commands[] = {
-    &run_command,     &test_command,   &hunt_command,      &replay_command,  &check_command,   &runs_command,
-    &show_command,    &report_command, &scenarios_command, &targets_command, &mutants_command, &models_command,
-    &doctor_command,  &bench_command,  &help_command,      NULL,
+    &run_command,       &test_command,    &hunt_command,    &replay_command,
+    &check_command,     &runs_command,    &show_command,    &report_command,
+    &scenarios_command, &targets_command, &mutants_command, &models_command,
+    &doctor_command,    &bench_command,   &help_command,    NULL,
 };
 
 const struct command *command_find(const char *name) {
@@ -174,8 +179,8 @@ void print_usage(FILE *out) {
 }
 
 void print_command_help(const struct command *k, FILE *out) {
-    fprintf(out, "harrow %s%s%s%s: %s\n", k->name, *k->arguments ? " " : "", k->arguments, k->options ? " [OPTIONS]" : "",
-            k->doc);
+    fprintf(out, "harrow %s%s%s%s: %s\n", k->name, *k->arguments ? " " : "", k->arguments,
+            k->options ? " [OPTIONS]" : "", k->doc);
     if (k->help) fprintf(out, "\n%s", k->help);
     if (k->options) {
         fprintf(out, "\nOptions:\n");

@@ -140,8 +140,8 @@ static int write_scenario(const struct hunt *h, const struct run_options *o, str
     FILE *out = fopen(path, "w");
     if (!out) return error_set(e, "cannot write %s: %s", path, strerror(errno));
     const struct pool_report *f = first_failure(h);
-    fprintf(out, "-- Found by harrow hunt%s%s: %s\n-- harrow: --target %s --seed %llu", *o->mutant ? " with mutant " : "",
-            o->mutant, f->check, o->target, (unsigned long long)o->seed);
+    fprintf(out, "-- Found by harrow hunt%s%s: %s\n-- harrow: --target %s --seed %llu",
+            *o->mutant ? " with mutant " : "", o->mutant, f->check, o->target, (unsigned long long)o->seed);
     if (o->time_ns)
         fprintf(out, " --time %llu.%09llu", (unsigned long long)(o->time_ns / NS_PER_S),
                 (unsigned long long)(o->time_ns % NS_PER_S));
@@ -192,8 +192,8 @@ static void print_summary(const struct hunt *h) {
     double minutes = h->wall_seconds / 60;
     fprintf(say, "%llu seeds from %llu in %.1f s: %.0f a minute, %.0f events/s, %llu operations ok\n",
             (unsigned long long)h->run, (unsigned long long)h->seeds.first, h->wall_seconds,
-            minutes > 0 ? (double)h->run / minutes : 0,
-            h->wall_seconds > 0 ? (double)h->events / h->wall_seconds : 0, (unsigned long long)h->ops_ok);
+            minutes > 0 ? (double)h->run / minutes : 0, h->wall_seconds > 0 ? (double)h->events / h->wall_seconds : 0,
+            (unsigned long long)h->ops_ok);
     if (cli_interrupted) fprintf(say, "interrupted\n");
     if (h->failed > 1) {
         fprintf(say, "%llu seeds fail:\n", (unsigned long long)h->failed);

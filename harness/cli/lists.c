@@ -15,10 +15,10 @@ static void scenario_row(struct cli *c, const struct embedded_file *file, json_t
     char *name = xstrdup(file->name + strlen("scenarios/"));
     name[strlen(name) - strlen(".lua")] = 0;
     if (c->json)
-        json_array_append_new(
-            array, json_pack("{s:s, s:s, s:o, s:I, s:f}", "name", name, "path", file->name, "doc",
-                             json_text(k ? k->doc : e.text), "nodes", (json_int_t)(k ? k->world.nodes : 0), "time",
-                             k ? (double)k->time_ns / (double)NS_PER_S : 0.0));
+        json_array_append_new(array,
+                              json_pack("{s:s, s:s, s:o, s:I, s:f}", "name", name, "path", file->name, "doc",
+                                        json_text(k ? k->doc : e.text), "nodes", (json_int_t)(k ? k->world.nodes : 0),
+                                        "time", k ? (double)k->time_ns / (double)NS_PER_S : 0.0));
     else if (k)
         printf("%-18s %2u nodes %5.0f s  %s\n", name, k->world.nodes, (double)k->time_ns / (double)NS_PER_S,
                k->doc ? k->doc : "");
@@ -78,8 +78,8 @@ int command_models(struct cli *c) {
     const struct model *const *models = models_all(&count);
     json_t *array = json_array();
     for (size_t i = 0; i < count; i++) {
-        json_array_append_new(array, json_pack("{s:s, s:s}", "name", model_name(models[i]), "doc",
-                                               model_doc(models[i])));
+        json_array_append_new(array,
+                              json_pack("{s:s, s:s}", "name", model_name(models[i]), "doc", model_doc(models[i])));
         if (!c->json) printf("%-14s %s\n", model_name(models[i]), model_doc(models[i]));
     }
     if (c->json)

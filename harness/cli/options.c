@@ -6,7 +6,7 @@
 
 struct option_row {
     const char *name;
-    char letter; /* 0: none */
+    char letter;       /* 0: none */
     const char *value; /* what stands in the help for its value; NULL: a switch */
     const char *doc;
 };
@@ -256,8 +256,7 @@ int options_parse(struct cli *c, int argc, char **argv, bool *help_asked, struct
     for (int at = 0; at < argc; at++) {
         char *word = argv[at];
         if (only_arguments || word[0] != '-' || !word[1]) {
-            if (c->arguments_count == ARGUMENTS_MAX)
-                return error_set(e, "more than %u arguments", ARGUMENTS_MAX);
+            if (c->arguments_count == ARGUMENTS_MAX) return error_set(e, "more than %u arguments", ARGUMENTS_MAX);
             c->arguments[c->arguments_count++] = word;
         } else if (strcmp(word, "--") == 0) {
             only_arguments = true;

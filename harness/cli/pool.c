@@ -46,7 +46,8 @@ bool pool_failed(const struct pool_report *r) {
 
 static void lower_limit(struct shared *s, uint64_t to) {
     uint64_t now = atomic_load(&s->limit);
-    while (to < now && !atomic_compare_exchange_weak(&s->limit, &now, to)) {}
+    while (to < now && !atomic_compare_exchange_weak(&s->limit, &now, to)) {
+    }
 }
 
 /* --- the worker ---------------------------------------------------------------------------------------------------- */
@@ -106,7 +107,8 @@ static void drain(struct running *r) {
         if (read(r->read_end, &report, sizeof report) != (ssize_t)sizeof report) return;
         if (report.index == INDEX_NONE)
             bury(r, (uint32_t)report.ops_ok);
-        else if (r->pool->on_report) r->pool->on_report(r->pool->ctx, &report);
+        else if (r->pool->on_report)
+            r->pool->on_report(r->pool->ctx, &report);
     }
 }
 
@@ -129,7 +131,8 @@ static int reap(struct running *r, struct error *e) {
     for (uint32_t i = 0; i < r->pool->jobs; i++) {
         int status = 0;
         siginfo_t gone = {0};
-        if (!r->pids[i] || waitid(P_PID, (id_t)r->pids[i], &gone, WEXITED | WNOHANG | WNOWAIT) || !gone.si_pid) continue;
+        if (!r->pids[i] || waitid(P_PID, (id_t)r->pids[i], &gone, WEXITED | WNOHANG | WNOWAIT) || !gone.si_pid)
+            continue;
         drain(r); /* its last words come before its end */
         if (!r->pids[i]) continue;
         waitpid(r->pids[i], &status, 0);

@@ -96,7 +96,7 @@ static size_t merge_sets(const struct cli *pinned, const struct cli *c, struct s
 }
 
 void cli_source_options(const struct source *s, const struct cli *c, struct script_set *sets, struct run_options *o,
-                    bool *seed_known) {
+                        bool *seed_known) {
     const struct cli *p = &s->pinned;
     const uint32_t seed = 1u << OPTION_SEED;
     *o = (struct run_options){

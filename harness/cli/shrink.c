@@ -13,7 +13,7 @@
 static const char *const sizes[] = {"clients", "rate", "keys"};
 
 struct search {
-    const char *check;  /* the one that must stay invalid */
+    const char *check; /* the one that must stay invalid */
     struct shrunk *best;
     uint64_t deadline_wall_ns;
     const struct run_options *candidate;

@@ -23,8 +23,9 @@ static json_t *info_json(const struct run_info *r) {
     json_object_set_new(o, "verdict", *r->verdict ? json_text(r->verdict) : json_null());
     json_object_set_new(o, "why", json_text(r->detail));
     json_object_set_new(o, "started_at", json_text(r->started_at));
-    json_object_set_new(o, "ops", json_pack("{s:I, s:I, s:I}", "ok", (json_int_t)r->ops_ok, "fail",
-                                            (json_int_t)r->ops_fail, "info", (json_int_t)r->ops_info));
+    json_object_set_new(o, "ops",
+                        json_pack("{s:I, s:I, s:I}", "ok", (json_int_t)r->ops_ok, "fail", (json_int_t)r->ops_fail,
+                                  "info", (json_int_t)r->ops_info));
     json_object_set_new(o, "faults", json_integer((json_int_t)r->faults));
     json_object_set_new(o, "virtual_seconds", json_real(r->virtual_seconds));
     json_object_set_new(o, "wall_seconds", json_real(r->wall_seconds));
@@ -111,12 +112,13 @@ static void print_info(const struct stored_run *r) {
            run_info_nodes(i));
     printf("seed      %llu\n", (unsigned long long)i->seed);
     printf("started   %s, %s\n", i->started_at, i->state);
-    if (*i->verdict) printf("verdict   %s\nwhy       %s\n", cli_verdict_text(r->info.verdict[0] == 'v' ? VERDICT_VALID
-                                                                             : r->info.verdict[0] == 'i'
-                                                                                 ? VERDICT_INVALID
-                                                                                 : VERDICT_UNKNOWN,
-                                                                             stdout),
-                            i->detail);
+    if (*i->verdict)
+        printf("verdict   %s\nwhy       %s\n",
+               cli_verdict_text(r->info.verdict[0] == 'v'   ? VERDICT_VALID
+                                : r->info.verdict[0] == 'i' ? VERDICT_INVALID
+                                                            : VERDICT_UNKNOWN,
+                                stdout),
+               i->detail);
     if (strcmp(i->state, "done") == 0)
         printf("took      %.1f virtual seconds in %.2f s, %llu events, trace %016llx\n", i->virtual_seconds,
                i->wall_seconds, (unsigned long long)i->events, (unsigned long long)i->trace_hash);
@@ -200,9 +202,9 @@ static void show(struct cli *c, const struct stored_run *r) {
 static void show_json(const struct stored_run *r) {
     json_t *root = info_json(&r->info), *checks = json_array();
     for (size_t i = 0; i < r->rows_count; i++)
-        json_array_append_new(checks, json_pack("{s:o, s:s, s:o}", "name", json_text(r->checks[i].name), "verdict",
-                                                verdict_name(r->checks[i].verdict), "detail",
-                                                json_text(r->checks[i].detail)));
+        json_array_append_new(checks,
+                              json_pack("{s:o, s:s, s:o}", "name", json_text(r->checks[i].name), "verdict",
+                                        verdict_name(r->checks[i].verdict), "detail", json_text(r->checks[i].detail)));
     json_object_set_new(root, "checks", checks);
     json_object_set_new(root, "operations", json_integer(r->history->count));
     cli_print_json(root);

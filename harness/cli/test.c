@@ -152,8 +152,8 @@ static int rank(const struct pool_report *r) {
 
 static void keep_worst(struct entry *t, const struct pool_report *r) {
     uint32_t at = 0;
-    while (at < t->worst_count && (rank(&t->worst[at]) < rank(r) ||
-                                   (rank(&t->worst[at]) == rank(r) && t->worst[at].index < r->index)))
+    while (at < t->worst_count &&
+           (rank(&t->worst[at]) < rank(r) || (rank(&t->worst[at]) == rank(r) && t->worst[at].index < r->index)))
         at++;
     if (at == FAILURES_SHOWN_MAX) return;
     if (t->worst_count < FAILURES_SHOWN_MAX) t->worst_count++;
@@ -257,10 +257,9 @@ static void print_json(const struct suite *s, enum verdict verdict, double wall_
         const struct entry *t = &s->entries[i];
         json_t *failures = json_array();
         for (uint32_t n = 0; n < t->worst_count; n++)
-            json_array_append_new(failures, json_pack("{s:I, s:o, s:o}", "seed",
-                                                      (json_int_t)seed_of(t, t->worst[n].index), "check",
-                                                      json_text(t->worst[n].check), "why",
-                                                      json_text(t->worst[n].why)));
+            json_array_append_new(failures,
+                                  json_pack("{s:I, s:o, s:o}", "seed", (json_int_t)seed_of(t, t->worst[n].index),
+                                            "check", json_text(t->worst[n].check), "why", json_text(t->worst[n].why)));
         json_array_append_new(
             array, json_pack("{s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:o}", "scenario",
                              json_text(t->source.name), "verdict", verdict_name(entry_verdict(t)), "seeds",

@@ -64,7 +64,8 @@ struct client_action client_begin(struct client *c, const struct client_rules *r
     c->tries = 0;
     c->ambiguous = false;
     c->started_ns = now_ns;
-    if (rules->pinned) c->node = c->home;
+    c->pinned = rules->pinned && !op->anywhere;
+    if (c->pinned) c->node = c->home;
     const char *why = NULL;
     if (!encode(c, h, &why)) return end(c, h, OP_FAIL, VALUE_OF_NIL, why);
     return send_after(0);
@@ -74,7 +75,7 @@ static struct client_action try_elsewhere(struct client *c, const struct client_
                                           struct prng *p) {
     bool hinted = leader < rules->nodes && leader != c->node;
     c->tries++;
-    if (!rules->pinned) c->node = hinted ? leader : (uint8_t)((c->node + 1) % rules->nodes);
+    if (!c->pinned) c->node = hinted ? leader : (uint8_t)((c->node + 1) % rules->nodes);
     return send_after(hinted ? 0 : prng_between(p, rules->backoff_ns / 2, rules->backoff_ns * 3 / 2));
 }
 
@@ -118,7 +119,7 @@ struct client_action client_on_reply(struct client *c, const struct client_rules
         c->ambiguous = true;
         break;
     case STATUS_NOT_LEADER:
-        if (rules->pinned && !c->ambiguous) return end(c, h, OP_FAIL, VALUE_OF_NIL, "not the leader");
+        if (c->pinned && !c->ambiguous) return end(c, h, OP_FAIL, VALUE_OF_NIL, "not the leader");
         break;
     case STATUS_BUSY:
         leader = NODE_NONE;
@@ -130,7 +131,7 @@ struct client_action client_on_reply(struct client *c, const struct client_rules
 struct client_action client_on_try_timeout(struct client *c, const struct client_rules *rules) {
     c->ambiguous = true;
     c->tries++;
-    if (!rules->pinned) c->node = (uint8_t)((c->node + 1) % rules->nodes);
+    if (!c->pinned) c->node = (uint8_t)((c->node + 1) % rules->nodes);
     return send_after(0);
 }
 

@@ -19,6 +19,7 @@ struct client {
     uint8_t home;       /* its own node */
     bool ambiguous;     /* some try may have reached the log without an answer */
     bool reads_only;
+    bool pinned;        /* for this operation */
     uint32_t tries;
     uint32_t op;        /* the host's number */
     uint64_t session, sequence;

@@ -50,9 +50,9 @@ static void judge_recovers(struct runner *r, struct checks *c) {
         add_result(c, "recovers", VERDICT_VALID,
                    xformat("whole %.1f s after the last fault", (double)v->after_ns / (double)NS_PER_S));
     else
-        add_result(c, "recovers", VERDICT_INVALID,
-                   xformat("after everything was healed, for %.1f s: %s", (double)settle_ns / (double)NS_PER_S,
-                           v->missing));
+        add_result(
+            c, "recovers", VERDICT_INVALID,
+            xformat("after everything was healed, for %.1f s: %s", (double)settle_ns / (double)NS_PER_S, v->missing));
 }
 
 /* --- the scenario's own checks ------------------------------------------------------------------------------------- */

@@ -59,6 +59,7 @@ static bool tell(struct runner *r, uint32_t op, uint32_t client, bool completion
         .status = (enum op_status)h->status[op],
         .value = completion && h->status[op] == OP_OK ? h->result[op] : h->argument[op],
     };
+    r->announced = false;
     if (!r->generator || !r->generator->ops->update) return true;
     if (r->generator->ops->update(r->generator, &c, &ev, &r->failure) == 0) return true;
     halt(r, HALT_SCRIPT);
@@ -80,12 +81,12 @@ static bool issue(struct runner *r) {
         return false;
     }
     uint64_t intended_ns = g.intended_ns < c.now_ns ? g.intended_ns : c.now_ns;
-    uint32_t op = history_invoke(r->history, c.now_ns, intended_ns, r->process[g.client], NODE_UNKNOWN, g.f, g.key,
-                                 g.argument);
+    uint32_t op =
+        history_invoke(r->history, c.now_ns, intended_ns, r->process[g.client], NODE_UNKNOWN, g.f, g.key, g.argument);
     r->history->final_phase[op] = r->final_phase;
     r->busy[g.client] = 1;
     r->clients_free--;
-    struct world_op w = {.op = op, .f = g.f, .key = g.key, .argument = g.argument};
+    struct world_op w = {.op = op, .f = g.f, .key = g.key, .argument = g.argument, .anywhere = r->final_phase};
     r->history->node[op] = r->world->ops->submit(r->world, g.client, &w);
     return tell(r, op, g.client, false);
 }
@@ -100,19 +101,29 @@ static void finish_if_idle(struct runner *r) {
     if (r->generator_done && r->clients_free == r->clients) halt(r, HALT_DONE);
 }
 
+/* Asks the generator what comes next, unless it said so and nothing has happened since: asking again would be another
+ * question, which a generator that draws its times may answer with a later time, and so on for ever. */
+static enum gen_state announce(struct runner *r) {
+    if (r->announced) return GEN_READY;
+    struct gen_context c = context(r);
+    r->announced_ns = c.now_ns;
+    enum gen_state state = r->generator->ops->peek(r->generator, &c, &r->announced_ns, &r->failure);
+    r->announced = state == GEN_READY;
+    return state;
+}
+
 /* Issues everything that is due before the phase ends. With no client free the generator is not asked: a completion will
  * see to it. */
 static void pump(struct runner *r) {
     if (now_ns(r) >= r->until_ns) return;
     while (r->generator && !r->generator_done && r->halt == HALT_NONE && r->clients_free > 0) {
-        struct gen_context c = context(r);
-        uint64_t due_ns = c.now_ns;
-        switch (r->generator->ops->peek(r->generator, &c, &due_ns, &r->failure)) {
+        switch (announce(r)) {
         case GEN_READY:
-            if (due_ns > c.now_ns) {
-                set_timer(r, due_ns);
+            if (r->announced_ns > now_ns(r)) {
+                set_timer(r, r->announced_ns);
                 return;
             }
+            r->announced = false;
             if (!issue(r)) return;
             break;
         case GEN_PENDING: return;
@@ -183,7 +194,7 @@ void loop_reset(struct runner *r, uint32_t clients) {
     for (uint32_t i = 0; i < clients; i++) r->process[i] = i;
     r->clients = r->clients_free = clients;
     r->generator = NULL;
-    r->generator_done = r->final_phase = r->pump_soon = false;
+    r->generator_done = r->final_phase = r->pump_soon = r->announced = false;
     r->timer_ns = r->stuck_ns = UINT64_MAX;
     r->stuck_count = 0;
     r->halt = HALT_NONE;
@@ -235,6 +246,7 @@ void loop_run(struct runner *r, struct generator *g, uint64_t until_ns, bool dra
     r->halt = HALT_NONE;
     r->until_ns = until_ns;
     r->generator = g;
+    r->announced = false;
     r->generator_done = g ? false : drain;
     if (!g && drain && r->clients_free == r->clients) {
         r->halt = HALT_DONE;

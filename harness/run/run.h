@@ -17,25 +17,25 @@ struct run_options {
     struct bytes scenario_text;
     const char *target, *world, *mutant; /* "raft", "sim", "" */
     uint64_t seed;
-    uint64_t time_ns;      /* 0: the scenario's */
+    uint64_t time_ns; /* 0: the scenario's */
     const struct script_set *sets;
     size_t sets_count;
-    bool invariants;       /* online oracles (default on; --no-invariants) */
-    uint32_t without;      /* mask of enum fault_kind that is left out, though the scenario asks for it (shrinking) */
+    bool invariants;  /* online oracles (default on; --no-invariants) */
+    uint32_t without; /* mask of enum fault_kind that is left out, though the scenario asks for it (shrinking) */
     struct check_options check;
     /* The online oracle's finding ends the run at once with "invalid". Called now and then; wall-clock paced. */
     void (*progress)(void *ctx, double fraction, const struct history *h);
     void *progress_ctx;
     void (*trace_line)(void *ctx, const char *line); /* full tracing; NULL: off */
     void *trace_ctx;
-    struct store *store;   /* NULL: nothing is stored or reported (hunt) */
+    struct store *store; /* NULL: nothing is stored or reported (hunt) */
     bool report;
     const volatile sig_atomic_t *interrupted; /* not zero: stop, judge what is there as "unknown"; NULL: never */
 };
 
 struct run_result {
     enum verdict verdict;
-    char *why;             /* one line; owned, as are all below */
+    char *why; /* one line; owned, as are all below */
     struct check_result *checks;
     size_t checks_count;
     char run_id[128];      /* "" if not stored */
@@ -57,7 +57,8 @@ const struct history *runner_history(const struct runner *r); /* of the last run
 /* 0: ran and judged (also invalid or unknown). 254: bad scenario or options; 255: internal error; e says. */
 int runner_run(struct runner *r, const struct run_options *o, struct run_result *out, struct error *e);
 void run_result_free(struct run_result *r);
-void run_result_json(const struct run_result *r, const struct run_options *o, struct buffer *out); /* DESIGN: run --json */
+void run_result_json(const struct run_result *r, const struct run_options *o,
+                     struct buffer *out); /* DESIGN: run --json */
 /* The exact command that runs this again; NUL-terminated, the NUL not counted. */
 void run_replay_command(const struct run_options *o, struct buffer *out);
 /* The first check that is not valid and decides the verdict; NULL when all are valid. */

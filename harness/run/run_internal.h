@@ -14,12 +14,12 @@
 #define CLIENTS_MAX 4096u
 
 enum halt { /* why the loop stopped before its time */
-    HALT_NONE,
-    HALT_DONE,        /* the generator is over and every client idle */
-    HALT_VIOLATION,   /* an online invariant failed */
-    HALT_INTERRUPTED, /* the user wants an end */
-    HALT_SCRIPT,      /* the scenario failed: runner.failure */
-    HALT_BROKEN,      /* harrow or the world failed: runner.failure */
+            HALT_NONE,
+            HALT_DONE,        /* the generator is over and every client idle */
+            HALT_VIOLATION,   /* an online invariant failed */
+            HALT_INTERRUPTED, /* the user wants an end */
+            HALT_SCRIPT,      /* the scenario failed: runner.failure */
+            HALT_BROKEN,      /* harrow or the world failed: runner.failure */
 };
 
 struct world_maker { /* where worlds come from; the tests have another one */
@@ -29,8 +29,8 @@ struct world_maker { /* where worlds come from; the tests have another one */
 
 struct recovery { /* what settling found */
     bool tried, recovered;
-    uint64_t after_ns;  /* healing to recovered */
-    char missing[384];  /* what was not there in time */
+    uint64_t after_ns; /* healing to recovered */
+    char missing[384]; /* what was not there in time */
 };
 
 struct runner {
@@ -43,8 +43,8 @@ struct runner {
     struct script *script; /* NULL only in tests of the loop */
     const struct scenario *scenario;
     struct generator *workload, *final_reads; /* NULL: none */
-    uint64_t time_ns;    /* of the main phase */
-    uint64_t main_end_ns; /* when it really ended */
+    uint64_t time_ns;                         /* of the main phase */
+    uint64_t main_end_ns;                     /* when it really ended */
     enum halt halt;
     struct error failure;
     struct recovery recovery;
@@ -55,14 +55,16 @@ struct runner {
     uint32_t *process;
     struct generator *generator; /* NULL: nothing is issued */
     bool generator_done, final_phase;
-    bool pump_soon;    /* a wake at the present instant is on its way */
-    uint64_t until_ns; /* nothing is issued from then on */
-    uint64_t timer_ns; /* the earliest wake ahead, UINT64_MAX if none */
+    bool announced; /* the generator has an operation for announced_ns, and nothing has happened since it said so */
+    uint64_t announced_ns;
+    bool pump_soon;                 /* a wake at the present instant is on its way */
+    uint64_t until_ns;              /* nothing is issued from then on */
+    uint64_t timer_ns;              /* the earliest wake ahead, UINT64_MAX if none */
     uint64_t stuck_ns, stuck_count; /* wakes at one instant: a script that never lets time go by */
 
     /* wall clock (loop.c), the store (record.c) */
     uint64_t wall_start_ns, wall_tick_ns, wall_stored_ns;
-    struct run_info info; /* the run's row; info.run is NULL when nothing is stored */
+    struct run_info info;       /* the run's row; info.run is NULL when nothing is stored */
     struct error store_failure; /* empty: none */
 
     /* faults on their way from script to world (run.c) */

@@ -35,8 +35,7 @@ static void ops_of_json(const char *text, struct check_result *c) {
     json_t *array = json_loads(text ? text : "[]", 0, NULL);
     size_t count = json_array_size(array);
     c->ops = xcalloc(count ? count : 1, sizeof *c->ops);
-    for (size_t i = 0; i < count; i++)
-        c->ops[c->ops_count++] = (uint32_t)json_integer_value(json_array_get(array, i));
+    for (size_t i = 0; i < count; i++) c->ops[c->ops_count++] = (uint32_t)json_integer_value(json_array_get(array, i));
     json_decref(array);
 }
 

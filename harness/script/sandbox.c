@@ -10,6 +10,7 @@
 #define INSTRUCTIONS_MAX_DEFAULT UINT64_C(50000000)
 #define MEMORY_MAX_DEFAULT ((size_t)256 << 20)
 #define HOOK_STEP 1000
+#define CAUGHT_ERROR_INSTRUCTIONS 200
 #define DISTANCE_MAX 2           /* edits between a misspelt word and what was meant */
 
 /* --- errors --- */
@@ -231,6 +232,63 @@ static int guarded_setmetatable(lua_State *L) {
     return 1;
 }
 
+/* pcall and xpcall, after Lua's own, with two differences. A caught error has its price, since unwinding is not counted in
+ * instructions; and a spent budget goes on up instead of being caught. xpcall's handler runs when the stack is unwound:
+ * Lua's runs where the error was raised, which may be inside of the hook, where nothing counts instructions. */
+static bool was_caught(lua_State *L, int status) {
+    if (status == LUA_OK || status == LUA_YIELD) return false;
+    lua_Debug frame;
+    int depth = 1; /* Lua looks at every frame that is left */
+    while (depth < 1 << 24 && lua_getstack(L, depth, &frame)) depth *= 2;
+    script_charge(L, CAUGHT_ERROR_INSTRUCTIONS + (uint64_t)depth);
+    return true;
+}
+
+static int finish_pcall(lua_State *L, int status, lua_KContext context) {
+    (void)context;
+    if (!was_caught(L, status)) return lua_gettop(L);
+    lua_pushboolean(L, false);
+    lua_insert(L, -2);
+    return 2;
+}
+
+static int guarded_pcall(lua_State *L) {
+    luaL_checkany(L, 1);
+    lua_pushboolean(L, true);
+    lua_insert(L, 1);
+    return finish_pcall(L, lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 0, 0, finish_pcall), 0);
+}
+
+static int finish_handler(lua_State *L, int status, lua_KContext context) {
+    (void)status, (void)context;
+    return lua_gettop(L) - 1;
+}
+
+/* The stack is: handler, true, and the results or the error. */
+static int finish_xpcall(lua_State *L, int status, lua_KContext context) {
+    (void)context;
+    if (!was_caught(L, status)) return lua_gettop(L) - 1;
+    lua_pushboolean(L, false);
+    lua_replace(L, 2);
+    lua_pushvalue(L, 1);
+    lua_insert(L, 3);
+    lua_callk(L, 1, LUA_MULTRET, 0, finish_handler);
+    return finish_handler(L, LUA_OK, 0);
+}
+
+/* xpcall(f, handler, arguments...) */
+static int guarded_xpcall(lua_State *L) {
+    int arguments = lua_gettop(L) - 2;
+    luaL_checktype(L, 2, LUA_TFUNCTION);
+    lua_pushvalue(L, 2);
+    lua_pushboolean(L, true);
+    lua_pushvalue(L, 1);
+    lua_rotate(L, 1, 3); /* handler, true, f, f, handler, arguments */
+    lua_remove(L, 4);
+    lua_remove(L, 4);
+    return finish_xpcall(L, lua_pcallk(L, arguments, LUA_MULTRET, 0, 0, finish_xpcall), 0);
+}
+
 /* A new coroutine has a count of its own, up to the next hook. Charging for it bounds a loop that only makes them. */
 static int charged_coroutine(lua_State *L) {
     script_charge(L, HOOK_STEP);
@@ -251,8 +309,11 @@ static void open_base(lua_State *L) {
         lua_pushnil(L);
         lua_setfield(L, -2, refused[i]);
     }
-    lua_pushcfunction(L, guarded_setmetatable);
-    lua_setfield(L, -2, "setmetatable");
+    static const luaL_Reg guarded[] = {{"setmetatable", guarded_setmetatable},
+                                       {"pcall", guarded_pcall},
+                                       {"xpcall", guarded_xpcall},
+                                       {NULL, NULL}};
+    script_functions(L, guarded);
 }
 
 /* With the library modules in the mask at the lightuserdata. */

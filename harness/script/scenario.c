@@ -25,6 +25,7 @@
 #define TRY_TIMEOUT_DEFAULT_NS (1 * NS_PER_S)
 #define DRIFT_DEFAULT_PPM 50000
 #define SNAPSHOT_DEFAULT_ENTRIES 500
+#define MESSAGE_DEFAULT_BYTES 16384
 
 /* --- overrides --- */
 
@@ -41,6 +42,7 @@ static const struct override {
     {"heartbeat", "cluster", "heartbeat"},
     {"clock_drift_ppm", "cluster", "clock_drift_ppm"},
     {"snapshot_entries", "cluster", "snapshot_entries"},
+    {"message_bytes", "cluster", "message_bytes"},
     {"timeout", "client", "timeout"},
     {"try_timeout", "client", "try_timeout"},
     {"latency", "network", "latency"},
@@ -151,12 +153,13 @@ static void read_cluster(struct fields *outer, struct world_config *w) {
     if (!fields_table(outer, "cluster")) return;
     struct fields f = fields_within(outer, "cluster", "cluster");
     size_t mode = w->reads;
-    int64_t drift = w->clock_drift_ppm_max, entries = w->snapshot_entries;
+    int64_t drift = w->clock_drift_ppm_max, entries = w->snapshot_entries, message = w->message_bytes;
     fields_choice(&f, "reads", modes, 4, &mode);
     fields_seconds(&f, "election_timeout", 0.001, TIMEOUT_MAX_S, &w->election_timeout_ns);
     fields_seconds(&f, "heartbeat", 0.0001, TIMEOUT_MAX_S, &w->heartbeat_ns);
     fields_integer(&f, "clock_drift_ppm", 0, 500000, &drift);
     fields_integer(&f, "snapshot_entries", 1, 1000000000, &entries);
+    fields_integer(&f, "message_bytes", 512, 16384, &message);
     if (fields_table(&f, "sync")) {
         int at = lua_gettop(f.L);
         if (lua_rawlen(f.L, at) != 2) fields_fail(&f, "sync", "sync must be a list of two: { least, most } seconds");
@@ -172,6 +175,7 @@ static void read_cluster(struct fields *outer, struct world_config *w) {
     w->reads = (enum read_mode)mode;
     w->clock_drift_ppm_max = (uint32_t)drift;
     w->snapshot_entries = (uint32_t)entries;
+    w->message_bytes = (uint32_t)message;
     lua_pop(f.L, 1);
 }
 
@@ -496,6 +500,7 @@ static void set_defaults(struct scenario *out) {
                                        .heartbeat_ns = HEARTBEAT_DEFAULT_NS,
                                        .clock_drift_ppm_max = DRIFT_DEFAULT_PPM,
                                        .snapshot_entries = SNAPSHOT_DEFAULT_ENTRIES,
+                                       .message_bytes = MESSAGE_DEFAULT_BYTES,
                                        .latency_ns = LATENCY_DEFAULT_NS,
                                        .jitter_ns = JITTER_DEFAULT_NS,
                                        .sync_min_ns = SYNC_MIN_DEFAULT_NS,

@@ -133,7 +133,14 @@ void network_send(struct sim *s, uint32_t id) {
 
 void network_deliver(struct sim *s, uint32_t id) {
     struct frame *f = &s->frames[id];
+    const struct link *l = &s->links[f->from][f->to];
     sim_mix(s, hash_bytes(bytes_of(f->data, f->size), (uint64_t)f->from << 8 | f->to));
+    if (l->condition.cut) { /* during a cut nothing arrives, also not what was under way */
+        struct frame_fate lost = {.copies = 0};
+        faults_on_frame(s, f->from, f->to, &lost, false);
+        if (s->trace) trace_frame(s, "LOSES (link cut in flight)", f);
+        return;
+    }
     bool intact = !f->corrupted || hash_bytes(bytes_of(f->data, f->size), 0) == f->checksum;
     if (s->trace) trace_frame(s, intact ? "gets" : "DISCARDS (bad checksum)", f);
     if (!intact) return;

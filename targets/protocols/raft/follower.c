@@ -39,6 +39,14 @@ static uint64_t find_conflict(const struct raft *r, const struct raft_message *m
     return 0;
 }
 
+/* Entries that leave this log unapplied: another replica may still commit them. */
+static void forget_requests(struct raft *r, uint64_t from, uint64_t to, struct effects *fx) {
+    for (uint64_t i = from; i <= to; i++) {
+        uint64_t token = log_item(&r->log, i)->token;
+        if (token) raft_respond(token, STATUS_UNKNOWN, r->leader, fx);
+    }
+}
+
 static bool cut_log(struct raft *r, uint64_t index, struct effects *fx) {
     if (index <= r->commit) {
         struct effect *e = effect_add(fx, EFFECT_FATAL);
@@ -46,10 +54,7 @@ static bool cut_log(struct raft *r, uint64_t index, struct effects *fx) {
         e->reason = "a committed entry would be removed";
         return false;
     }
-    for (uint64_t i = index; i <= r->log.last; i++) {
-        uint64_t token = log_item(&r->log, i)->token;
-        if (token) raft_respond(token, STATUS_UNKNOWN, r->leader, fx); /* another replica may still commit it */
-    }
+    forget_requests(r, index, r->log.last, fx);
     log_cut(&r->log, index);
     struct effect *e = effect_add(fx, EFFECT_TRUNCATE);
     e->index = index;
@@ -78,7 +83,13 @@ void follower_on_append(struct raft *r, uint8_t from, const struct raft_message 
         if (m->term < r->term) reject(r, from, m, fx);
         return;
     }
-    if (r->installing) return;
+    if (r->installing) { /* takes nothing, but the leader is heard: it must not step down for a slow disk here */
+        uint64_t held = r->commit < r->durable_index ? r->commit : r->durable_index;
+        struct raft_message busy = {
+            .kind = RAFT_APPEND_REPLY, .success = true, .term = r->term, .round = m->round, .index = held};
+        raft_send(r, from, &busy, 0, fx);
+        return;
+    }
     if (m->index > r->log.last || (m->index >= r->log.base_index && log_term(&r->log, m->index) != m->log_term)) {
         reject(r, from, m, fx);
         return;
@@ -98,20 +109,26 @@ void follower_on_append(struct raft *r, uint8_t from, const struct raft_message 
     raft_send(r, from, &reply, reply.index > r->durable_index ? r->log_written : 0, fx);
 }
 
-static void answer_snapshot(struct raft *r, uint8_t to, uint64_t index, bool whole, struct effects *fx) {
-    struct raft_message reply = {
-        .kind = RAFT_SNAPSHOT_REPLY, .term = r->term, .success = whole, .index = index, .offset = r->receive_offset};
+static void answer_snapshot(struct raft *r, uint8_t to, uint64_t index, bool whole, uint64_t chunk_offset,
+                            struct effects *fx) {
+    struct raft_message reply = {.kind = RAFT_SNAPSHOT_REPLY,
+                                 .term = r->term,
+                                 .success = whole,
+                                 .index = index,
+                                 .offset = r->receive_offset,
+                                 .rejected = chunk_offset};
     raft_send(r, to, &reply, 0, fx);
 }
 
 void follower_on_snapshot(struct raft *r, uint8_t from, const struct raft_message *m, struct effects *fx) {
     if (!heed(r, from, m, fx)) {
-        if (m->term < r->term) answer_snapshot(r, from, 0, false, fx);
+        if (m->term < r->term) answer_snapshot(r, from, 0, false, m->offset, fx);
         return;
     }
     if (r->installing) return;
     if (m->index <= r->commit) { /* an older one never replaces what is committed here */
-        answer_snapshot(r, from, m->index <= r->durable_index ? m->index : r->snapshot_index, true, fx);
+        uint64_t held = m->index <= r->durable_index ? m->index : r->snapshot_index;
+        answer_snapshot(r, from, held, true, m->offset, fx);
         return;
     }
     if (r->receive_index != m->index || r->receive_term != m->log_term) {
@@ -120,7 +137,7 @@ void follower_on_snapshot(struct raft *r, uint8_t from, const struct raft_messag
         r->receive_offset = 0;
     }
     if (m->offset != r->receive_offset) {
-        answer_snapshot(r, from, m->index, false, fx);
+        answer_snapshot(r, from, m->index, false, m->offset, fx);
         return;
     }
     struct effect *e = effect_add(fx, EFFECT_SNAPSHOT_RECEIVE);
@@ -137,7 +154,7 @@ void follower_on_snapshot(struct raft *r, uint8_t from, const struct raft_messag
         r->installing = true;
         r->installing_from = from;
     } else {
-        answer_snapshot(r, from, m->index, false, fx);
+        answer_snapshot(r, from, m->index, false, m->offset, fx);
     }
 }
 
@@ -147,20 +164,17 @@ void follower_on_installed(struct raft *r, uint64_t index, uint64_t term, struct
     r->receive_index = r->receive_offset = 0;
     r->snapshot_index = index;
     r->snapshot_term = term;
-    if (log_term(&r->log, index) == term && index <= r->log.last) {
+    bool retained = log_term(&r->log, index) == term;
+    forget_requests(r, r->log.first, retained ? index : r->log.last, fx); /* applied, perhaps, but not here */
+    if (retained)
         log_compact(&r->log, index);
-    } else {
-        for (uint64_t i = r->log.first; i <= r->log.last; i++) {
-            uint64_t token = log_item(&r->log, i)->token;
-            if (token) raft_respond(token, STATUS_UNKNOWN, r->leader, fx);
-        }
+    else
         log_reset(&r->log, index, term);
-    }
     r->applied = index;
     if (r->commit < index) r->commit = index;
     if (r->durable_index < index || r->durable_index > r->log.last) r->durable_index = index;
     r->cut_written = 0;
     uint8_t leader = (uint8_t)r->installing_from;
-    if (r->role == PROTOCOL_FOLLOWER && r->leader == leader) answer_snapshot(r, leader, index, true, fx);
+    if (r->role == PROTOCOL_FOLLOWER && r->leader == leader) answer_snapshot(r, leader, index, true, 0, fx);
     raft_apply(r, fx);
 }

@@ -55,6 +55,12 @@ static uint32_t place(const struct raft_log *log, uint32_t size) {
     return size < tail - head ? head : UINT32_MAX;
 }
 
+uint64_t log_bytes_from(const struct raft_log *log, uint64_t index) {
+    if (index > log->last) return 0;
+    uint32_t from = log_item(log, index)->offset, head = log->bytes_head;
+    return head >= from ? head - from : log->bytes_capacity - from + head;
+}
+
 bool log_has_room(const struct raft_log *log, uint32_t size) {
     return log->last + 1 - log->first <= log->items_mask && place(log, size) != UINT32_MAX;
 }
@@ -87,5 +93,6 @@ void log_compact(struct raft_log *log, uint64_t index) {
 uint64_t log_meeting_point(const struct raft_log *log, uint64_t from, uint64_t term) {
     uint64_t index = from < log->last ? from : log->last;
     while (index > log->base_index && log_term(log, index) > term) index--;
-    return index;
+    /* Even the base may be too new; what precedes it is in the snapshot only. */
+    return index > 0 && index == log->base_index && log->base_term > term ? index - 1 : index;
 }

@@ -1,4 +1,5 @@
-/* The wire form of raft's messages: kind, flags, term, then the fields of that kind, little-endian. */
+/* The wire form of raft's messages: kind, flags, term, then the fields of that kind, little-endian. What arrives is
+ * bytes that anyone may have sent: after decoding, no number in a message can overflow an index computation. */
 #include "targets/protocols/raft/raft_internal.h"
 
 enum { FLAG_PRE_VOTE = 1, FLAG_TRANSFER = 2, FLAG_SUCCESS = 4, FLAG_LAST = 8, FLAGS_ALL = 15 };
@@ -37,6 +38,7 @@ size_t raft_message_encode(const struct raft_message *m, uint8_t *out, size_t ca
     case RAFT_SNAPSHOT_REPLY:
         write_u64(&w, m->index);
         write_u64(&w, m->offset);
+        write_u64(&w, m->rejected);
         break;
     default: /* VOTE_REPLY and TIMEOUT_NOW are their flags and term */
         break;
@@ -60,6 +62,12 @@ static bool entries_walk(const struct raft_message *m) {
         term = e.term;
     }
     return r.offset == r.size;
+}
+
+/* No run reaches 2^62 of anything. */
+static bool numbers_are_sane(const struct raft_message *m) {
+    uint64_t all = m->term | m->index | m->log_term | m->commit | m->round | m->rejected | m->offset;
+    return m->term > 0 && all <= UINT64_MAX >> 2;
 }
 
 bool raft_message_decode(struct bytes b, struct raft_message *m) {
@@ -100,6 +108,7 @@ bool raft_message_decode(struct bytes b, struct raft_message *m) {
     case RAFT_SNAPSHOT_REPLY:
         m->index = read_u64(&r);
         m->offset = read_u64(&r);
+        m->rejected = read_u64(&r);
         break;
     case RAFT_VOTE_REPLY:
     case RAFT_TIMEOUT_NOW:
@@ -107,6 +116,7 @@ bool raft_message_decode(struct bytes b, struct raft_message *m) {
     default:
         return false;
     }
-    if (r.failed || r.offset != r.size || (flags & ~FLAGS_ALL) || m->term == 0) return false;
+    if (r.failed || r.offset != r.size || (flags & ~FLAGS_ALL) || !numbers_are_sane(m)) return false;
+    if (m->kind == RAFT_SNAPSHOT_REQUEST) return m->index > 0 && m->log_term > 0 && m->log_term <= m->term;
     return m->kind != RAFT_APPEND_REQUEST || entries_walk(m);
 }

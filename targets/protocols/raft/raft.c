@@ -74,15 +74,36 @@ bool raft_append(struct raft *r, uint64_t term, uint8_t kind, uint64_t token, st
     return true;
 }
 
+/* The share of the log's bytes that applied entries may hold before a snapshot is due, and that those kept behind a
+ * snapshot may hold. With the half that uncommitted entries may take (may_propose) this keeps a log from filling up for
+ * good: whatever one replica's log holds, every other's has room for. */
+enum { APPLIED_SHARE = 4, TRAILING_SHARE = 8, UNCOMMITTED_SHARE = 2 };
+
+static bool snapshot_due(const struct raft *r) {
+    if (r->c.snapshot_entries == 0 || r->snapshot_pending || r->installing || r->applied == r->snapshot_index)
+        return false;
+    if (r->applied - r->snapshot_index >= r->c.snapshot_entries) return true;
+    uint64_t applied_bytes = log_bytes_from(&r->log, r->log.first) - log_bytes_from(&r->log, r->applied + 1);
+    return applied_bytes > r->log.bytes_capacity / APPLIED_SHARE;
+}
+
+static uint64_t keep_from(const struct raft *r) {
+    uint64_t from = r->applied > r->c.snapshot_trailing ? r->applied - r->c.snapshot_trailing + 1 : 1;
+    if (from < r->log.first) from = r->log.first;
+    uint64_t after = log_bytes_from(&r->log, r->applied + 1);
+    while (from <= r->applied && log_bytes_from(&r->log, from) - after > r->log.bytes_capacity / TRAILING_SHARE) from++;
+    return from;
+}
+
 /* Asks for a snapshot once enough was applied since the last one (section 7). */
 static void maybe_snapshot(struct raft *r, struct effects *fx) {
-    if (r->c.snapshot_entries == 0 || r->snapshot_pending || r->installing) return;
-    if (r->applied - r->snapshot_index < r->c.snapshot_entries) return;
+    if (!snapshot_due(r)) return;
     r->snapshot_pending = true;
+    r->snapshot_keep_from = keep_from(r);
     struct effect *e = effect_add(fx, EFFECT_SNAPSHOT_TAKE);
     e->index = r->applied;
     e->term = log_term(&r->log, r->applied);
-    e->token = r->applied > r->c.snapshot_trailing ? r->applied - r->c.snapshot_trailing + 1 : 1;
+    e->token = r->snapshot_keep_from;
     e->written = ++fx->written;
 }
 
@@ -102,12 +123,17 @@ void raft_apply(struct raft *r, struct effects *fx) {
     maybe_snapshot(r, fx);
 }
 
+static bool may_propose(const struct raft *r, size_t size) {
+    return r->transfer_to == NODE_NONE && size <= r->c.limits.entry_bytes_max &&
+           r->log.last - r->commit < r->c.limits.log_entries_max / UNCOMMITTED_SHARE &&
+           log_bytes_from(&r->log, r->commit + 1) + size <= r->log.bytes_capacity / UNCOMMITTED_SHARE;
+}
+
 static void on_propose(struct raft *r, uint64_t token, struct bytes command, struct effects *fx) {
     assert(token != 0);
     if (r->role != PROTOCOL_LEADER) {
         raft_respond(token, STATUS_NOT_LEADER, r->leader, fx);
-    } else if (r->transfer_to != NODE_NONE || command.size > r->c.limits.entry_bytes_max ||
-               !raft_append(r, r->term, ENTRY_COMMAND, token, command, fx)) {
+    } else if (!may_propose(r, command.size) || !raft_append(r, r->term, ENTRY_COMMAND, token, command, fx)) {
         raft_respond(token, STATUS_BUSY, r->leader, fx);
     } else {
         replication_broadcast(r, fx);
@@ -157,12 +183,13 @@ static void on_persisted(struct raft *r, uint64_t written, uint64_t last_index, 
     if (r->role == PROTOCOL_LEADER) replication_advance_commit(r, fx);
 }
 
-static void on_snapshot_taken(struct raft *r, uint64_t index, uint64_t term) {
+static void on_snapshot_taken(struct raft *r, uint64_t index, uint64_t term, struct effects *fx) {
     r->snapshot_pending = false;
     if (index <= r->snapshot_index) return;
     r->snapshot_index = index;
     r->snapshot_term = term;
-    if (index > r->c.snapshot_trailing) log_compact(&r->log, index - r->c.snapshot_trailing);
+    log_compact(&r->log, r->snapshot_keep_from - 1);
+    maybe_snapshot(r, fx); /* a log that is full by now applies nothing more that would ask */
 }
 
 static void step(void *state, const struct event *ev, struct effects *fx) {
@@ -187,7 +214,7 @@ static void step(void *state, const struct event *ev, struct effects *fx) {
         on_persisted(r, ev->persisted.written, ev->persisted.last_index, fx);
         break;
     case EVENT_SNAPSHOT_TAKEN:
-        on_snapshot_taken(r, ev->snapshot.index, ev->snapshot.term);
+        on_snapshot_taken(r, ev->snapshot.index, ev->snapshot.term, fx);
         break;
     case EVENT_SNAPSHOT_INSTALLED:
         follower_on_installed(r, ev->snapshot.index, ev->snapshot.term, fx);

@@ -30,7 +30,7 @@ struct raft_message {
                            entry; SNAPSHOT_REQUEST: of the snapshot */
     uint64_t commit;    /* APPEND_REQUEST: leader's commit */
     uint64_t round;     /* APPEND_*: quorum round, echoed; reads and leases count these */
-    uint64_t rejected;  /* APPEND_REPLY rejected: the prev that was refused */
+    uint64_t rejected;  /* APPEND_REPLY rejected: the prev that was refused; SNAPSHOT_REPLY: the offset answered */
     uint64_t offset;    /* SNAPSHOT_REQUEST: of the chunk; SNAPSHOT_REPLY: next byte wanted */
     bool last;          /* SNAPSHOT_REQUEST: final chunk */
     struct bytes data;  /* SNAPSHOT_REQUEST: chunk; APPEND_REQUEST: entries, walked by raft_entry_next */

@@ -86,6 +86,7 @@ struct raft {
 
     uint64_t snapshot_index, snapshot_term;
     bool snapshot_pending; /* being taken */
+    uint64_t snapshot_keep_from; /* where the log may start once it is there */
     uint64_t receive_index, receive_term, receive_offset;
     bool installing;
     uint64_t installing_from; /* who gets the reply */
@@ -118,6 +119,7 @@ uint64_t log_term(const struct raft_log *log, uint64_t index); /* 0 when unknown
 struct log_item *log_item(const struct raft_log *log, uint64_t index);
 struct bytes log_payload(const struct raft_log *log, uint64_t index);
 bool log_has_room(const struct raft_log *log, uint32_t size);
+uint64_t log_bytes_from(const struct raft_log *log, uint64_t index); /* used by the payloads of index and after */
 bool log_append(struct raft_log *log, uint64_t term, uint8_t kind, uint64_t token, struct bytes payload);
 void log_cut(struct raft_log *log, uint64_t index);     /* removes index and after */
 void log_compact(struct raft_log *log, uint64_t index); /* removes up to and including index */

@@ -175,7 +175,7 @@ void replication_advance_commit(struct raft *r, struct effects *fx) {
 static void on_contact(struct raft *r, uint8_t from, uint64_t round, struct effects *fx) {
     struct peer *p = &r->peers[from];
     p->contact_ns = r->now;
-    if (round <= p->round) return;
+    if (round <= p->round || round > r->round) return;
     p->round = round;
     uint64_t confirmed = quorum_value(r, offsetof(struct peer, round), r->round);
     if (confirmed <= r->round_confirmed) return;
@@ -184,7 +184,8 @@ static void on_contact(struct raft *r, uint8_t from, uint64_t round, struct effe
         /* Until then no quorum can have voted for another: each of its members was sticky from after the sending, for
          * an election timeout on a clock that is at most this much faster (thesis 6.4.1). */
         uint64_t start = r->rules->lease_start(r->round_sent_ns[confirmed % ROUNDS_KEPT], r->now);
-        uint64_t until = start + r->c.election_timeout_ns / PPM * (PPM - r->c.clock_drift_ppm_max);
+        uint64_t drift_ppm = r->c.clock_drift_ppm_max < PPM ? r->c.clock_drift_ppm_max : PPM;
+        uint64_t until = start + r->c.election_timeout_ns / PPM * (PPM - drift_ppm);
         if (until > r->lease_until_ns) r->lease_until_ns = until;
     }
     reads_on_round(r, fx);
@@ -214,7 +215,9 @@ void replication_on_append_reply(struct raft *r, uint8_t from, const struct raft
     if (p->state == PEER_SNAPSHOT || m->rejected <= p->match) return; /* late news */
     if (p->state == PEER_PROBE && m->rejected != p->next - 1) return;
     uint64_t meet = log_meeting_point(&r->log, m->index, m->log_term);
-    p->next = (meet > p->match ? meet : p->match) + 1;
+    uint64_t next = (meet > p->match ? meet : p->match) + 1;
+    if (p->state == PEER_PROBE && next >= p->next) return; /* no news; the next heartbeat asks again */
+    p->next = next;
     peer_become(p, PEER_PROBE);
     send_append(r, from, true, fx);
 }
@@ -223,6 +226,7 @@ void replication_on_snapshot_reply(struct raft *r, uint8_t from, const struct ra
     if (r->role != PROTOCOL_LEADER || m->term != r->term) return;
     struct peer *p = &r->peers[from];
     p->contact_ns = r->now;
+    if (p->state != PEER_SNAPSHOT || m->index > r->log.last) return;
     if (m->success) {
         if (m->index > p->match) p->match = m->index;
         if (p->next <= p->match) p->next = p->match + 1;
@@ -231,7 +235,8 @@ void replication_on_snapshot_reply(struct raft *r, uint8_t from, const struct ra
         replication_advance_commit(r, fx);
         return;
     }
-    if (p->state != PEER_SNAPSHOT || m->index != p->snapshot_index || m->offset > fx->snapshot.size) return;
-    if (m->index == fx->snapshot_index) p->snapshot_offset = m->offset;
+    /* One chunk at a time, and one answer to each: a network that doubles messages must not double the transfer. */
+    if (m->index != p->snapshot_index || m->rejected != p->snapshot_offset) return;
+    if (m->index == fx->snapshot_index && m->offset <= fx->snapshot.size) p->snapshot_offset = m->offset;
     send_chunk(r, from, fx);
 }
