@@ -22,7 +22,7 @@
 
 #define PRINTF_LIKE(format_at, args_at) __attribute__((format(printf, format_at, args_at)))
 
-/* --- errors: a message where a person can act on it ------------------------------------------------------------- */
+/* --- errors: a message where a person can act on it --------------------------------------------------------------- */
 
 struct error {
     char text[512]; /* what is wrong, where, what to do; empty when there was no error */
@@ -31,7 +31,7 @@ struct error {
 /* Formats into e (which may be NULL) and returns -1, so that a function can `return error_set(e, ...)`. */
 int error_set(struct error *e, const char *format, ...) PRINTF_LIKE(2, 3);
 
-/* --- memory ------------------------------------------------------------------------------------------------------ */
+/* --- memory ------------------------------------------------------------------------------------------------------- */
 
 /* malloc, calloc and realloc that never return NULL: they print one line and abort. Freed with free(). */
 void *xmalloc(size_t size);
@@ -51,7 +51,7 @@ void *arena_copy(struct arena *a, const void *data, size_t size);
 void arena_reset(struct arena *a);
 void arena_free(struct arena *a);
 
-/* --- byte strings and their coding ------------------------------------------------------------------------------- */
+/* --- byte strings and their coding -------------------------------------------------------------------------------- */
 
 struct bytes { /* borrowed: never owns */
     const uint8_t *data;
@@ -77,7 +77,8 @@ void buffer_append(struct buffer *b, const void *data, size_t size);
 void buffer_printf(struct buffer *b, const char *format, ...) PRINTF_LIKE(2, 3);
 void buffer_free(struct buffer *b);
 
-/* Little-endian writer into memory the caller owns. After an overflow nothing more is written and `failed` stays set. */
+/* Little-endian writer into memory the caller owns. After an overflow nothing more is written and `failed` stays
+ * set. */
 struct writer {
     uint8_t *data;
     size_t size, capacity;
@@ -158,7 +159,7 @@ static inline struct bytes read_bytes(struct reader *r) { /* points into the rea
     return at ? bytes_of(at, size) : bytes_of(NULL, 0);
 }
 
-/* --- hashing (XXH3 for strings, a 64-bit mixer for words) ---------------------------------------------------------- */
+/* --- hashing (XXH3 for strings, a 64-bit mixer for words) --------------------------------------------------------- */
 
 uint64_t hash_bytes(struct bytes b, uint64_t seed);
 static inline uint64_t hash_u64(uint64_t x) { /* the finalizer of SplitMix64 (Steele et al., OOPSLA 2014) */
@@ -177,12 +178,12 @@ struct map64 {
     uint8_t *used;
     size_t count, capacity; /* capacity is zero or a power of two */
 };
-uint64_t *map64_get(const struct map64 *m, uint64_t key);          /* NULL when absent; valid until the next put */
+uint64_t *map64_get(const struct map64 *m, uint64_t key);           /* NULL when absent; valid until the next put */
 uint64_t *map64_put(struct map64 *m, uint64_t key, bool *inserted); /* the slot; zero when fresh */
-void map64_clear(struct map64 *m);                                 /* keeps the memory */
+void map64_clear(struct map64 *m);                                  /* keeps the memory */
 void map64_free(struct map64 *m);
 
-/* --- seeded random streams (xoshiro256**, Blackman and Vigna 2018) ------------------------------------------------- */
+/* --- seeded random streams (xoshiro256**, Blackman and Vigna 2018) ------------------------------------------------ */
 
 struct prng {
     uint64_t s[4];
@@ -200,10 +201,10 @@ static inline uint64_t prng_next(struct prng *p) {
     s[3] = (s[3] << 45) | (s[3] >> 19);
     return result;
 }
-uint64_t prng_below(struct prng *p, uint64_t bound);                 /* uniform in [0, bound); bound > 0 */
-uint64_t prng_between(struct prng *p, uint64_t low, uint64_t high);  /* uniform in [low, high] */
-bool prng_chance(struct prng *p, uint32_t ppm);                      /* true with probability ppm / 1e6 */
-uint64_t prng_exponential(struct prng *p, uint64_t mean);            /* fixed point; capped at 32 times the mean */
+uint64_t prng_below(struct prng *p, uint64_t bound);                /* uniform in [0, bound); bound > 0 */
+uint64_t prng_between(struct prng *p, uint64_t low, uint64_t high); /* uniform in [low, high] */
+bool prng_chance(struct prng *p, uint32_t ppm);                     /* true with probability ppm / 1e6 */
+uint64_t prng_exponential(struct prng *p, uint64_t mean);           /* fixed point; capped at 32 times the mean */
 
 /* Fixed point with 32 fractional bits, exact to about 2^-30: log2 of x > 0, and 2^x. */
 int64_t fixed_log2(uint64_t x_q32);
@@ -218,7 +219,7 @@ void zipf_init(struct zipf *z, uint32_t n, uint32_t exponent_permille);
 uint32_t zipf_draw(const struct zipf *z, struct prng *p);
 void zipf_free(struct zipf *z);
 
-/* --- the event heap: ordered by (time, sequence) ------------------------------------------------------------------- */
+/* --- the event heap: ordered by (time, sequence) ------------------------------------------------------------------ */
 
 struct heap_item {
     uint64_t time_ns;
@@ -236,7 +237,7 @@ static inline const struct heap_item *heap_top(const struct heap *h) {
 }
 void heap_free(struct heap *h);
 
-/* --- the disk seam ------------------------------------------------------------------------------------------------- */
+/* --- the disk seam ------------------------------------------------------------------------------------------------ */
 
 /* A flat directory of files, as small as a write-ahead log needs. The simulator puts a faulty disk below it, the node
  * process the real one. Writes are visible at once and durable after a sync of that file; creating, renaming and

@@ -9,8 +9,8 @@ __extension__ typedef unsigned __int128 u128;
 #define LN2_Q63 UINT64_C(0x58b90bfbe8e7bcd5)
 #define ONE_Q63 (UINT64_C(1) << 63)
 
-/* The fraction comes bit by bit: squaring a mantissa in [1, 2) doubles its logarithm. Each squaring doubles the rounding
- * error too, from 2^-63 to about 2^-31 after the 32 that are needed. */
+/* The fraction comes bit by bit: squaring a mantissa in [1, 2) doubles its logarithm. Each squaring doubles the
+ * rounding error too, from 2^-63 to about 2^-31 after the 32 that are needed. */
 int64_t fixed_log2(uint64_t x_q32) {
     assert(x_q32 > 0);
     int shift = __builtin_clzll(x_q32);

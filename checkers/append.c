@@ -170,9 +170,9 @@ static bool sort_reads(struct append_check *a, struct lists *l) {
 
 /* --- the one pass ------------------------------------------------------------------------------------------------------ */
 
-/* What stands in the sequence so far: the item that began last, and the read that did. */
+/* Of what stands in the sequence so far: the append and the read that began last. */
 struct front {
-    uint32_t latest, latest_read; /* indexes; NONE */
+    uint32_t latest_append, latest_read; /* indexes; NONE */
 };
 
 static bool began_after_end(const struct lists *l, uint32_t x, uint32_t y) {
@@ -183,19 +183,18 @@ static void judge_append(struct append_check *a, const struct lists *l, struct f
     struct value element = a->h->argument[l->ops[y]];
     if (began_after_end(l, front->latest_read, y)) {
         note(a, READ_STALE, l->ops[front->latest_read], l->ops[y], element);
-    } else if (began_after_end(l, front->latest, y)) {
-        note(a, APPEND_DISORDER, l->ops[front->latest], l->ops[y], element);
+    } else if (began_after_end(l, front->latest_append, y)) {
+        note(a, APPEND_DISORDER, l->ops[front->latest_append], l->ops[y], element);
     }
-    if (front->latest == NONE || l->invoked[y] > l->invoked[front->latest]) front->latest = y;
+    if (front->latest_append == NONE || l->invoked[y] > l->invoked[front->latest_append]) front->latest_append = y;
 }
 
 static void judge_read(struct append_check *a, const struct lists *l, struct front *front, uint32_t y) {
     if (began_after_end(l, front->latest_read, y)) {
         note(a, READ_STALE, l->ops[front->latest_read], l->ops[y], VALUE_OF_NIL);
-    } else if (began_after_end(l, front->latest, y)) {
-        note(a, READ_FUTURE, l->ops[y], l->ops[front->latest], a->h->argument[l->ops[front->latest]]);
+    } else if (began_after_end(l, front->latest_append, y)) {
+        note(a, READ_FUTURE, l->ops[y], l->ops[front->latest_append], a->h->argument[l->ops[front->latest_append]]);
     }
-    if (front->latest == NONE || l->invoked[y] > l->invoked[front->latest]) front->latest = y;
     if (front->latest_read == NONE || l->invoked[y] > l->invoked[front->latest_read]) front->latest_read = y;
 }
 
@@ -227,8 +226,8 @@ static void judge_unseen(struct append_check *a, const struct lists *l, const st
         if (a->h->f[op] != OP_APPEND || a->h->status[op] != OP_OK || seen[y]) continue;
         if (began_after_end(l, front->latest_read, y)) {
             note(a, APPEND_LOST, op, l->ops[front->latest_read], a->h->argument[op]);
-        } else if (began_after_end(l, front->latest, y)) {
-            note(a, APPEND_LOST, op, l->ops[front->latest], a->h->argument[op]);
+        } else if (began_after_end(l, front->latest_append, y)) {
+            note(a, APPEND_LOST, op, l->ops[front->latest_append], a->h->argument[op]);
         } else {
             untold = true;
         }

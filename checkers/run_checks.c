@@ -87,7 +87,8 @@ static void tell_silence(const struct availability *a, uint64_t from_ns, uint64_
     buffer_free(&waited);
 }
 
-/* The start of the run, and each moment at which no fault was left; judged only if none began before the time was up. */
+/* The start of the run, and each moment at which no fault was left. A new fault that begins before the time is up, and
+ * before an answer, leaves the moment unjudged. */
 static bool available_after_faults(struct availability *a, struct check_result *out) {
     uint32_t faults = a->h->faults_count, started = 0;
     for (uint32_t ended = 0; ended <= faults; ended++) {
@@ -97,7 +98,7 @@ static bool available_after_faults(struct availability *a, struct check_result *
         if (started > ended || (ended < faults && a->end_ns_of[ended] == from_ns)) continue;
         uint64_t next_fault_ns = first_at_or_after(a->start_ns, faults, from_ns);
         uint64_t due_ns = plus(first_at_or_after(a->invoke_ns, a->h->count, from_ns), a->within_ns);
-        if (next_fault_ns <= due_ns) continue;
+        if (next_fault_ns <= due_ns && first_at_or_after(a->ok_ns, a->ok_count, from_ns) > next_fault_ns) continue;
         if (answered_in_time(a, from_ns, &tried_ns, &ok_ns)) continue;
         tell_silence(a, from_ns, tried_ns, ok_ns, ended ? "after the last fault ended" : "from the start", out);
         return false;

@@ -1,11 +1,11 @@
 /* The simulated disk. What may happen to unsynced data, and why that models a disk:
  *
- * - A write reaches the page cache at once and the platter in any order later: so at a power loss each unsynced write is
- *   kept, dropped or torn on its own, a later one kept and an earlier one dropped included.
- * - A sector is written whole or not at all: a torn write leaves an arbitrary subset of its sectors. The file's length is
- *   kept elsewhere: it may have grown while the data did not arrive, and then the gap reads as zeros.
- * - A directory is data too: a file is created, renamed or removed on the platter only after a sync of the directory (or
- *   of the new file itself); a rename may be caught with both names there.
+ * - A write reaches the page cache at once and the platter in any order later: so at a power loss each unsynced write
+ *   is kept, dropped or torn on its own, a later one kept and an earlier one dropped included.
+ * - A sector is written whole or not at all: a torn write leaves an arbitrary subset of its sectors. The file's
+ *   length is kept elsewhere: it may have grown while the data did not arrive, and then the gap reads as zeros.
+ * - A directory is data too: a file is created, renamed or removed on the platter only after a sync of the directory
+ *   (or of the new file itself); a rename may be caught with both names there.
  * - A sync that fails has lost the pages it could not write and marked them clean (Rebello et al., ATC'20): the cache
  *   still shows them, no later sync writes them again. Their fate is drawn at once; a power loss reveals it.
  *
@@ -81,7 +81,7 @@ static void *grown(void *items, size_t count, size_t *capacity, size_t item_size
     return xrealloc(items, *capacity * item_size);
 }
 
-/* --- inodes -------------------------------------------------------------------------------------------------------- */
+/* --- inodes ------------------------------------------------------------------------------------------------------- */
 
 static uint32_t inode_new(struct sim_disk_state *s) {
     size_t at = 0;
@@ -164,7 +164,7 @@ static void changes_settle(struct inode *inode, size_t count) {
     for (size_t i = 0; i < inode->changes_count; i++) inode->changes[i].data_at -= shift;
 }
 
-/* --- the directory ------------------------------------------------------------------------------------------------- */
+/* --- the directory ------------------------------------------------------------------------------------------------ */
 
 static size_t directory_find(const struct directory *d, const char *name, bool *found) {
     size_t low = 0, high = d->count;
@@ -252,7 +252,7 @@ static void name_settle(struct sim_disk_state *s, uint32_t inode, uint64_t befor
     }
 }
 
-/* --- handles ------------------------------------------------------------------------------------------------------- */
+/* --- handles ------------------------------------------------------------------------------------------------------ */
 
 static struct sim_disk_state *state_of(struct disk *d) {
     return ((struct sim_disk *)d)->state;
@@ -310,7 +310,7 @@ static int disk_close(struct disk *d, uint32_t file) {
     return 0;
 }
 
-/* --- data ---------------------------------------------------------------------------------------------------------- */
+/* --- data --------------------------------------------------------------------------------------------------------- */
 
 static int disk_size(struct disk *d, uint32_t file, uint64_t *size) {
     uint32_t at;
@@ -375,7 +375,7 @@ static int disk_truncate(struct disk *disk, uint32_t file, uint64_t size) {
     return 0;
 }
 
-/* --- sync ---------------------------------------------------------------------------------------------------------- */
+/* --- sync --------------------------------------------------------------------------------------------------------- */
 
 static int sync_finish(struct sim_disk *d, const struct sync_request *r) {
     struct inode *inode = &d->state->inodes[r->inode];
@@ -434,7 +434,7 @@ static int disk_sync_now(struct disk *disk, uint32_t file) {
     return sync_finish(d, &(struct sync_request){file, at, 0, end, d->state->name_sequence});
 }
 
-/* --- names --------------------------------------------------------------------------------------------------------- */
+/* --- names -------------------------------------------------------------------------------------------------------- */
 
 static int disk_rename(struct disk *d, const char *from, const char *to) {
     struct sim_disk_state *s = state_of(d);
@@ -481,7 +481,7 @@ static int disk_list(struct disk *d, char names[][DISK_NAME_MAX + 1], size_t nam
     return (int)visible->count;
 }
 
-/* --- crashes ------------------------------------------------------------------------------------------------------- */
+/* --- crashes ------------------------------------------------------------------------------------------------------ */
 
 static void forget_process(struct sim_disk_state *s) {
     for (size_t i = 0; i < s->handles_count; i++) {
@@ -606,7 +606,7 @@ uint64_t sim_disk_unsynced(const struct sim_disk *d) {
     return count;
 }
 
-/* --- life ---------------------------------------------------------------------------------------------------------- */
+/* --- life --------------------------------------------------------------------------------------------------------- */
 
 static const struct disk_ops sim_disk_ops = {
     .open = disk_open,

@@ -218,7 +218,7 @@ static uint16_t draw_function(struct prng *p, const struct shape *shape) {
 
 static int64_t draw_value(struct prng *p, const struct shape *shape, uint16_t f, uint32_t number) {
     if (f == OP_ADD) return (int64_t)prng_between(p, 1, 5) - (shape->negative ? 3 : 0);
-    if (f == OP_APPEND || shape->values == 0) return (int64_t)number + 1;
+    if ((f == OP_APPEND && !shape->repeated) || shape->values == 0) return (int64_t)number + 1;
     return (int64_t)prng_below(p, shape->values);
 }
 

@@ -18,6 +18,7 @@ struct shape {
     uint32_t info_ppm, fail_ppm, read_ppm;
     uint64_t mean_ns;  /* of an operation's duration; 0 means 1 ms */
     bool negative;     /* counters: deltas may be negative */
+    bool repeated;     /* lists: elements are below `values` too */
     bool final_reads;  /* one client reads every key at the end */
 };
 /* Runs clients against an atomic object: linearizable by construction. */

@@ -1,6 +1,7 @@
-/* The log under a fuzzer, in two ways. As a script: the bytes choose what the log is told and how its disk fails, and the
- * model judges. As a disk: the bytes become the files that wal_open finds; it must come back with a status, and a log
- * that it opens must go on to work. Sealed batches are made from the bytes too, since no fuzzer guesses a checksum. */
+/* The log under a fuzzer, in two ways. As a script: the bytes choose what the log is told and how its disk fails, and
+ * the model judges. As a disk: the bytes become the files that wal_open finds; it must come back with a status, and a
+ * log that it opens must go on to work. Sealed batches are made from the bytes too, since no fuzzer guesses a
+ * checksum. */
 #include "targets/wal/format_internal.h"
 #include "tests/wal_world.h"
 
@@ -27,7 +28,7 @@ static void run_script(struct reader *r) {
     free(x);
 }
 
-/* --- the bytes as a disk -------------------------------------------------------------------------------------------- */
+/* --- the bytes as a disk ------------------------------------------------------------------------------------------ */
 
 /* Wraps a body in a header that is right for where it stands, or nearly. */
 static void put_batch(struct buffer *out, uint64_t segment, uint64_t number, struct bytes body) {

@@ -11,7 +11,7 @@
 
 #include "base/base.h"
 
-/* --- errors and memory ---------------------------------------------------------------------------------------------- */
+/* --- errors and memory -------------------------------------------------------------------------------------------- */
 
 static void an_error_may_quote_the_one_it_replaces(void **state) {
     (void)state;
@@ -63,7 +63,7 @@ static void strings_are_formatted_at_their_full_length(void **state) {
     free(formatted);
 }
 
-/* --- bytes ---------------------------------------------------------------------------------------------------------- */
+/* --- bytes -------------------------------------------------------------------------------------------------------- */
 
 static void a_buffer_of_text_ends_in_a_nul_that_is_not_counted(void **state) {
     (void)state;
@@ -117,7 +117,7 @@ static void overflows_fail_for_good_and_touch_nothing(void **state) {
     assert_int_equal(read_u8(&r), 0);
 }
 
-/* --- hashing -------------------------------------------------------------------------------------------------------- */
+/* --- hashing ------------------------------------------------------------------------------------------------------ */
 
 static void hashes_are_the_published_ones(void **state) {
     (void)state;
@@ -156,7 +156,7 @@ static void a_map_holds_what_was_put(void **state) {
     map64_free(&m);
 }
 
-/* --- random streams ------------------------------------------------------------------------------------------------- */
+/* --- random streams ----------------------------------------------------------------------------------------------- */
 
 static void the_generator_is_xoshiro256_star_star(void **state) {
     (void)state;
@@ -256,7 +256,7 @@ static void exponential_draws_have_the_right_distribution(void **state) {
     for (int i = 0; i < 1000; i++) prng_exponential(&p, UINT64_MAX);
 }
 
-/* --- fixed point ---------------------------------------------------------------------------------------------------- */
+/* --- fixed point -------------------------------------------------------------------------------------------------- */
 
 static void logarithms_and_powers_agree_with_libm(void **state) {
     (void)state;
@@ -308,7 +308,7 @@ static void zipf_ranks_come_as_often_as_their_weights(void **state) {
     zipf_free(&many);
 }
 
-/* --- the heap ------------------------------------------------------------------------------------------------------- */
+/* --- the heap ----------------------------------------------------------------------------------------------------- */
 
 static int compare_items(const void *a, const void *b) {
     const struct heap_item *x = a, *y = b;
@@ -348,7 +348,8 @@ static void a_heap_in_use_never_goes_back_in_time(void **state) {
     struct heap_item last = {0};
     for (int i = 0; i < 200000; i++) {
         if (h.count == 0 || prng_below(&p, 100) < 51) {
-            heap_push(&h, (struct heap_item){last.time_ns + prng_below(&p, 50), ++sequence, sequence * 3});
+            sequence++;
+            heap_push(&h, (struct heap_item){last.time_ns + prng_below(&p, 50), sequence, sequence * 3});
         } else {
             struct heap_item item = heap_pop(&h);
             assert_true(compare_items(&last, &item) < 0 || item.time_ns == last.time_ns);

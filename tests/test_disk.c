@@ -73,7 +73,7 @@ static void make_file(struct disk *d, const char *name, const char *text) {
     assert_int_equal(d->ops->close(d, file), 0);
 }
 
-/* --- durability ----------------------------------------------------------------------------------------------------- */
+/* --- durability --------------------------------------------------------------------------------------------------- */
 
 static void a_power_loss_takes_what_was_not_synced(void **state) {
     (void)state;
@@ -179,7 +179,7 @@ static void a_truncation_is_durable_after_a_sync_only(void **state) {
     sim_disk_free(&b.disk);
 }
 
-/* --- fates ---------------------------------------------------------------------------------------------------------- */
+/* --- fates -------------------------------------------------------------------------------------------------------- */
 
 static void each_unsynced_write_meets_its_own_fate(void **state) {
     (void)state;
@@ -253,7 +253,7 @@ static void a_torn_append_may_leave_zeros_or_a_short_file(void **state) {
     assert_true(zeros > 20 && shorter > 20);
 }
 
-/* --- names ---------------------------------------------------------------------------------------------------------- */
+/* --- names -------------------------------------------------------------------------------------------------------- */
 
 static void names_are_listed_in_bytewise_order(void **state) {
     (void)state;
@@ -346,7 +346,7 @@ static void an_open_file_outlives_its_name(void **state) {
     sim_disk_free(&b.disk);
 }
 
-/* --- conditions ----------------------------------------------------------------------------------------------------- */
+/* --- conditions --------------------------------------------------------------------------------------------------- */
 
 static void a_failed_sync_may_have_lost_what_the_cache_still_shows(void **state) {
     (void)state;
@@ -438,7 +438,7 @@ static void rot_flips_exactly_one_durable_bit(void **state) {
     sim_disk_free(&b.disk);
 }
 
-/* --- repetition ----------------------------------------------------------------------------------------------------- */
+/* --- repetition --------------------------------------------------------------------------------------------------- */
 
 static uint64_t busy_day(struct bench *b, uint64_t seed) {
     struct disk *d = &b->disk.base;

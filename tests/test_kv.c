@@ -85,7 +85,8 @@ static struct kv_result in_session(struct kv *kv, uint64_t session, uint64_t seq
     return apply(kv, &(struct kv_command){session, sequence, 1, {op}});
 }
 
-/* A restored copy is the same in every respect; kv_restore computes the hash anew, so this checks the incremental one. */
+/* A restored copy is the same in every respect; kv_restore computes the hash anew, so this checks the incremental
+ * one. */
 static void check_snapshot(const struct kv *kv) {
     struct buffer first = {0}, second = {0};
     struct error e;
@@ -101,7 +102,7 @@ static void check_snapshot(const struct kv *kv) {
     buffer_free(&second);
 }
 
-/* --- single operations ---------------------------------------------------------------------------------------------- */
+/* --- single operations -------------------------------------------------------------------------------------------- */
 
 static void each_operation_does_what_it_says(void **state) {
     (void)state;
@@ -232,7 +233,7 @@ static void a_read_refuses_to_write(void **state) {
     kv_free(kv);
 }
 
-/* --- atomicity ------------------------------------------------------------------------------------------------------ */
+/* --- atomicity ---------------------------------------------------------------------------------------------------- */
 
 static void a_command_applies_whole_or_not_at_all(void **state) {
     (void)state;
@@ -282,7 +283,7 @@ static void reads_in_a_command_see_the_moment_they_ran(void **state) {
     kv_free(kv);
 }
 
-/* --- sessions ------------------------------------------------------------------------------------------------------- */
+/* --- sessions ----------------------------------------------------------------------------------------------------- */
 
 static void a_retry_applies_once_and_gets_the_first_answer(void **state) {
     (void)state;
@@ -305,7 +306,8 @@ static void a_retry_applies_once_and_gets_the_first_answer(void **state) {
     kv_free(kv);
 }
 
-/* Commands of several sessions arrive any number of times and in any order; each counts at most once, and only in order. */
+/* Commands of several sessions arrive any number of times and in any order; each counts at most once, and only in
+ * order. */
 static void duplicates_and_late_copies_never_apply_again(void **state) {
     (void)state;
     enum { SESSIONS = 20 };
@@ -406,7 +408,7 @@ static void the_mutant_that_forgets_sessions_forgets_only_them(void **state) {
     kv_free(kv);
 }
 
-/* --- the naive model ------------------------------------------------------------------------------------------------ */
+/* --- the naive model ---------------------------------------------------------------------------------------------- */
 
 #define MODEL_KEYS 24
 
@@ -575,7 +577,7 @@ static void a_thousand_keys_come_and_go(void **state) {
     kv_free(kv);
 }
 
-/* --- hashes and snapshots ------------------------------------------------------------------------------------------- */
+/* --- hashes and snapshots ----------------------------------------------------------------------------------------- */
 
 static void equal_histories_have_equal_hashes_and_different_states_do_not(void **state) {
     (void)state;

@@ -19,7 +19,6 @@ struct steady { /* one operation every `every_ns` (0: as soon as a client is fre
     uint32_t limit, issued, invocations, completions;
     uint16_t f;
     bool fails, picks_busy;
-    bool draws; /* each question about the next operation is answered with a time further on */
     uint32_t asked_with_none_free;
 };
 
@@ -32,7 +31,6 @@ static enum gen_state steady_peek(struct generator *g, const struct gen_context 
     }
     if (s->issued == s->limit) return GEN_DONE;
     *due_ns = s->every_ns ? (s->issued + 1) * s->every_ns : c->now_ns;
-    if (s->draws) *due_ns = c->now_ns + 5 * NS_PER_MS;
     return GEN_READY;
 }
 
@@ -155,16 +153,6 @@ static void open_loop_operations_keep_their_intended_time(void **state) {
         assert_int_equal(h->intended_ns[op], (op + 1) * NS_PER_MS);
         assert_int_equal(h->invoke_ns[op], NS_PER_MS + op * 10 * NS_PER_MS);
     }
-    tear_down(&b);
-}
-
-static void an_announced_operation_is_not_asked_for_again_when_its_time_comes(void **state) {
-    (void)state;
-    struct bench b = set_up(1);
-    struct steady g = closed_loop(UINT32_MAX);
-    g.draws = true;
-    run(&b, &g, NULL);
-    assert_int_equal(b.r->history->count, 67); /* one every 5 + 10 ms of a second */
     tear_down(&b);
 }
 
@@ -468,6 +456,108 @@ static void invalid_stands_over_unknown_in_any_order(void **state) {
     assert_null(run_deciding_check(&r));
 }
 
+/* --- whole runs ------------------------------------------------------------------------------------------------------ */
+
+/* Runs the text of a scenario on the fake world; the history stays with the runner. */
+static int run_text(struct runner *r, const char *text, struct run_options o, struct run_result *result,
+                    struct error *e) {
+    o.scenario_name = "x.lua";
+    o.scenario_text = bytes_str(text);
+    if (!o.target) o.target = "raft";
+    o.world = o.world ? o.world : "sim";
+    o.mutant = "";
+    o.invariants = true;
+    return runner_run(r, &o, result, e);
+}
+
+static const char with_kills[] = "return { nodes = 3, time = 5, min_ops = 1, checks = { latency { p99 = 1 } },\n"
+                                 "  workload = register { clients = 2, rate = 50 },\n"
+                                 "  nemesis = function(cluster)\n"
+                                 "    sleep(1) cluster:kill(2) sleep(1) cluster:heal()\n"
+                                 "  end }\n";
+
+static void a_scenario_runs_from_its_text_to_a_verdict_again_and_again(void **state) {
+    (void)state;
+    struct runner *r = runner_new_on(&fakes);
+    uint64_t ops = 0;
+    for (uint64_t i = 0; i < 3; i++) {
+        struct run_result result;
+        struct error e = {{0}};
+        assert_int_equal(run_text(r, with_kills, (struct run_options){.seed = 1}, &result, &e), 0);
+        assert_int_equal(result.faults, 1);
+        assert_int_equal(result.fault_kinds, 1u << FAULT_KILL);
+        if (i == 0) ops = result.ops_ok;
+        assert_int_equal(result.ops_ok, ops); /* a used runner is as good as a new one */
+        assert_int_equal(result.virtual_seconds, 5);
+        run_result_free(&result);
+    }
+    runner_free(r);
+}
+
+static void a_kind_of_fault_left_out_never_reaches_the_world_and_is_not_valid(void **state) {
+    (void)state;
+    struct runner *r = runner_new_on(&fakes);
+    struct run_result result;
+    struct error e = {{0}};
+    assert_int_equal(run_text(r, with_kills, (struct run_options){.without = 1u << FAULT_KILL}, &result, &e), 0);
+    assert_int_equal(fake_of(r->world)->faults_begun, 0);
+    assert_int_equal(fake_of(r->world)->faults_ended, 0);
+    assert_int_equal(result.faults, 1);
+    assert_int_equal(result.verdict, VERDICT_UNKNOWN);
+    run_result_free(&result);
+    runner_free(r);
+}
+
+static void faults_in_force_at_the_end_are_ended_before_settling(void **state) {
+    (void)state;
+    struct runner *r = runner_new_on(&fakes);
+    struct run_result result;
+    struct error e = {{0}};
+    const char *text = "return { nodes = 3, time = 5, min_ops = 1, workload = register { rate = 50 },\n"
+                       "  nemesis = function(cluster) cluster:kill(2) sleep(1000) end }\n";
+    assert_int_equal(run_text(r, text, (struct run_options){.seed = 1}, &result, &e), 0);
+    assert_int_equal(fake_of(r->world)->faults_ended, 1);
+    assert_int_equal(r->history->faults[0].end_ns, 5 * NS_PER_S);
+    run_result_free(&result);
+    runner_free(r);
+}
+
+static void operations_of_a_lua_workload_come_at_their_times(void **state) {
+    (void)state;
+    struct runner *r = runner_new_on(&fakes);
+    struct run_result result;
+    struct error e = {{0}};
+    const char *text = "return { nodes = 3, time = 60, min_ops = 1, checks = { linearizable('register') },\n"
+                       "  workload = generator { clients = 2, gen.phases(gen.sleep(2),\n"
+                       "    gen.limit(30, gen.stagger(0.1, function() return { f = 'read', key = 'a' } end))) } }\n";
+    assert_int_equal(run_text(r, text, (struct run_options){.seed = 1}, &result, &e), 0);
+    assert_int_equal(r->history->count, 30);
+    assert_true(r->history->invoke_ns[0] >= 2 * NS_PER_S);
+    assert_true(r->main_end_ns > 3 * NS_PER_S && r->main_end_ns < 15 * NS_PER_S);
+    run_result_free(&result);
+    runner_free(r);
+}
+
+static void bad_scenarios_and_options_are_refused_with_254(void **state) {
+    (void)state;
+    struct runner *r = runner_new_on(&fakes);
+    struct run_result result;
+    struct error e = {{0}};
+    assert_int_equal(run_text(r, "return {\n nodes = = 3 }", (struct run_options){0}, &result, &e), 254);
+    assert_contains(e.text, "x.lua:2");
+    assert_int_equal(run_text(r, with_kills, (struct run_options){.target = "etcd"}, &result, &e), 254);
+    assert_contains(e.text, "etcd");
+    assert_int_equal(run_text(r, with_kills, (struct run_options){.world = "local"}, &result, &e), 254);
+    assert_contains(e.text, "local");
+    const char *fails = "return { nodes = 3, time = 5, workload = register {},\n nemesis = function(c) sleep(1)\n"
+                        " c:nonsense() end }";
+    assert_int_equal(run_text(r, fails, (struct run_options){0}, &result, &e), 254);
+    assert_contains(e.text, "x.lua:3");
+    assert_int_equal(run_text(r, with_kills, (struct run_options){0}, &result, &e), 0); /* and the runner lives on */
+    run_result_free(&result);
+    runner_free(r);
+}
+
 /* --- results --------------------------------------------------------------------------------------------------------- */
 
 static void the_replay_command_is_exact_and_safe_for_a_shell(void **state) {
@@ -539,7 +629,6 @@ int main(void) {
         cmocka_unit_test(completions_are_taken_before_invocations_of_the_same_instant),
         cmocka_unit_test(the_generator_is_not_asked_while_no_client_is_free),
         cmocka_unit_test(open_loop_operations_keep_their_intended_time),
-        cmocka_unit_test(an_announced_operation_is_not_asked_for_again_when_its_time_comes),
         cmocka_unit_test(an_info_ends_a_process_and_its_slot_goes_on_as_another),
         cmocka_unit_test(a_workload_that_is_over_ends_the_main_phase),
         cmocka_unit_test(an_operation_for_a_busy_client_is_an_internal_error),
@@ -558,6 +647,11 @@ int main(void) {
         cmocka_unit_test(an_interrupted_run_is_unknown),
         cmocka_unit_test(a_check_with_an_unknown_model_is_unknown_itself),
         cmocka_unit_test(invalid_stands_over_unknown_in_any_order),
+        cmocka_unit_test(a_scenario_runs_from_its_text_to_a_verdict_again_and_again),
+        cmocka_unit_test(a_kind_of_fault_left_out_never_reaches_the_world_and_is_not_valid),
+        cmocka_unit_test(faults_in_force_at_the_end_are_ended_before_settling),
+        cmocka_unit_test(operations_of_a_lua_workload_come_at_their_times),
+        cmocka_unit_test(bad_scenarios_and_options_are_refused_with_254),
         cmocka_unit_test(the_replay_command_is_exact_and_safe_for_a_shell),
         cmocka_unit_test(checks_come_back_from_their_rows),
         cmocka_unit_test(the_model_is_the_smallest_that_knows_every_operation),

@@ -33,7 +33,7 @@ static void endless_loops_end(void **state) {
     expect_small_error("string.gsub('x', 'x', function() while true do end end)", "test.lua:1" SPENT);
     expect_small_error("local t = setmetatable({}, {__index = function(t, k) return t[k + 1] end})\n"
                        "while true do pcall(function() return t[1] end) end",
-                       "test.lua:1" SPENT);
+                       "test.lua:2" SPENT);
 }
 
 static void pcall_does_not_swallow_the_budget(void **state) {

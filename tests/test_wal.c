@@ -32,7 +32,7 @@ static void world_free(struct wal_world *x) {
     free(x);
 }
 
-/* --- crashes -------------------------------------------------------------------------------------------------------- */
+/* --- crashes ------------------------------------------------------------------------------------------------------ */
 
 static void any_crash_keeps_all_durable_writes_and_a_prefix_of_the_rest(void **state) {
     (void)state;
@@ -152,7 +152,7 @@ static void a_torn_tail_is_cut_off_physically_and_counted(void **state) {
     world_free(x);
 }
 
-/* --- group commit --------------------------------------------------------------------------------------------------- */
+/* --- group commit ------------------------------------------------------------------------------------------------- */
 
 static void writes_that_arrive_during_a_sync_share_the_next_one(void **state) {
     (void)state;
@@ -190,7 +190,7 @@ static void a_late_report_of_an_unknown_sync_changes_nothing(void **state) {
     world_free(x);
 }
 
-/* --- segments and snapshots ----------------------------------------------------------------------------------------- */
+/* --- segments and snapshots --------------------------------------------------------------------------------------- */
 
 static size_t files_on(struct sim_disk *d) {
     char names[64][DISK_NAME_MAX + 1];
@@ -323,7 +323,7 @@ static void files_that_are_not_the_logs_are_left_alone(void **state) {
     world_free(x);
 }
 
-/* --- corruption ----------------------------------------------------------------------------------------------------- */
+/* --- corruption --------------------------------------------------------------------------------------------------- */
 
 struct durable_log {
     struct disk_image image;

@@ -7,7 +7,7 @@
 #define PAYLOAD_BYTES_MAX 1500
 #define CRASHES_IN_RECOVERY_MAX 5 /* in a row: a fuzzer that ran out of bytes says the same for ever */
 
-/* --- the model ------------------------------------------------------------------------------------------------------ */
+/* --- the model ---------------------------------------------------------------------------------------------------- */
 
 static void model_apply(struct model_state *m, const struct model_write *write) {
     switch (write->kind) {
@@ -60,7 +60,7 @@ static void told(struct wal_world *x, struct model_write write, uint64_t number)
     model_apply(&x->now, &write);
 }
 
-/* --- the disk that the log sees ------------------------------------------------------------------------------------- */
+/* --- the disk that the log sees ----------------------------------------------------------------------------------- */
 
 #define CUT(call)                                                                                                      \
     struct cut_disk *cut = (struct cut_disk *)d;                                                                       \
@@ -117,7 +117,7 @@ static void on_sync(void *ctx, uint32_t file, uint64_t cookie) {
     x->sync_cookie = cookie;
 }
 
-/* --- opening and crashing ------------------------------------------------------------------------------------------- */
+/* --- opening and crashing ----------------------------------------------------------------------------------------- */
 
 static uint64_t segments_on_disk(struct wal_world *x) {
     char names[128][DISK_NAME_MAX + 1];
@@ -220,7 +220,7 @@ void wal_world_free(struct wal_world *x) {
     sim_disk_free(&x->disk);
 }
 
-/* --- what the log is told ------------------------------------------------------------------------------------------- */
+/* --- what the log is told ----------------------------------------------------------------------------------------- */
 
 static struct bytes random_bytes(struct wal_world *x, uint8_t *memory, uint32_t size) {
     uint8_t fill = (uint8_t)x->choose(x->ctx, 256);
@@ -292,7 +292,7 @@ static void random_snapshot(struct wal_world *x) {
     wal_world_snapshot(x, index, reset ? index + 1 : keep_from, reset);
 }
 
-/* --- the driver ----------------------------------------------------------------------------------------------------- */
+/* --- the driver --------------------------------------------------------------------------------------------------- */
 
 static void disk_failed(struct wal_world *x) {
     assert(wal_error(x->wal) != NULL);
@@ -377,7 +377,7 @@ void wal_world_step(struct wal_world *x) {
     }
 }
 
-/* --- disk images ---------------------------------------------------------------------------------------------------- */
+/* --- disk images -------------------------------------------------------------------------------------------------- */
 
 void disk_image_take(struct disk_image *image, struct sim_disk *d) {
     const struct disk_ops *ops = d->base.ops;

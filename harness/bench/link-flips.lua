@@ -4,7 +4,7 @@ return {
   doc = "Ten seconds of light load while directed links flip every half second.",
   nodes = 5,
   time = 10,
-  min_ops = 50,
+  min_ops = 20,
   workload = register { keys = 4, clients = 5, rate = 10, steady = true },
   nemesis = function(cluster)
     local cuts = {}

@@ -5,13 +5,14 @@
 #include "harness/cli/cli.h"
 
 #include <stdlib.h>
+#include <time.h>
 
 #define WALL_DEFAULT_NS (5 * NS_PER_S)
 
 struct tally {
     uint64_t runs, events, ops_ok, not_valid;
-    double wall_seconds, virtual_seconds;
-    char why[256]; /* of the first that was not valid */
+    double wall_seconds, cpu_seconds, virtual_seconds; /* cpu below wall: the processor was shared */
+    char why[256];                                     /* of the first that was not valid */
 };
 
 static void add(struct tally *t, const struct run_result *r) {
@@ -20,6 +21,12 @@ static void add(struct tally *t, const struct run_result *r) {
     t->ops_ok += r->ops_ok;
     t->virtual_seconds += r->virtual_seconds;
     if (r->verdict != VERDICT_VALID && !t->not_valid++) snprintf(t->why, sizeof t->why, "%s", r->why);
+}
+
+static double cpu_now_seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / (double)NS_PER_S;
 }
 
 /* Runs seeds 1, 2, ... of one scenario until the wall time is over; at least one. */
@@ -32,6 +39,7 @@ static int run_for(struct cli *c, struct runner *r, const char *scenario, uint64
     if (cli_source_load(&source, scenario, e)) return -1;
     cli_source_options(&source, c, sets, &o, &seed_known);
     uint64_t start_ns = cli_wall_ns(), now_ns = start_ns;
+    double cpu_start = cpu_now_seconds();
     int failed = 0;
     for (o.seed = 1; !failed && !cli_interrupted && (o.seed == 1 || now_ns - start_ns < wall_ns); o.seed++) {
         struct run_result result;
@@ -42,6 +50,7 @@ static int run_for(struct cli *c, struct runner *r, const char *scenario, uint64
         run_result_free(&result);
     }
     t->wall_seconds = (double)(now_ns - start_ns) / (double)NS_PER_S;
+    t->cpu_seconds = cpu_now_seconds() - cpu_start;
     cli_source_free(&source);
     return failed;
 }
@@ -52,9 +61,11 @@ static double per_second(const struct tally *t, uint64_t count) {
 
 static void print_tally(FILE *say, const char *name, const struct tally *t) {
     fprintf(say,
-            "%-12s %llu schedules in %.2f s: %.0f schedules/min, %.0f events/s, %.0f operations/s, %.0f x real time\n",
-            name, (unsigned long long)t->runs, t->wall_seconds, per_second(t, t->runs) * 60, per_second(t, t->events),
-            per_second(t, t->ops_ok), t->wall_seconds > 0 ? t->virtual_seconds / t->wall_seconds : 0);
+            "%-12s %llu schedules in %.2f s (%.2f s of processor): %.0f schedules/min, %.0f events/s, %.0f "
+            "operations/s, %.0f x real time\n",
+            name, (unsigned long long)t->runs, t->wall_seconds, t->cpu_seconds, per_second(t, t->runs) * 60,
+            per_second(t, t->events), per_second(t, t->ops_ok),
+            t->wall_seconds > 0 ? t->virtual_seconds / t->wall_seconds : 0);
     if (t->not_valid)
         fprintf(say, "%-12s %llu of them are not valid: %s\n", "", (unsigned long long)t->not_valid, t->why);
 }
@@ -68,12 +79,13 @@ static void print_figures(const char *name, json_t *figures) {
 
 /* events_per_second is the busy figure: events that do something, not the idle ticks of a light load. */
 static json_t *sim_figures(const struct tally *flips, const struct tally *busy) {
-    return json_pack("{s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:I}", "schedules_per_minute",
+    return json_pack("{s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:I}", "schedules_per_minute",
                      per_second(flips, flips->runs) * 60, "events_per_second", per_second(busy, busy->events),
                      "link_flips_events_per_second", per_second(flips, flips->events), "busy_operations_per_second",
                      per_second(busy, busy->ops_ok), "wall_seconds", flips->wall_seconds + busy->wall_seconds,
-                     "schedules", (json_int_t)flips->runs, "events", (json_int_t)(flips->events + busy->events),
-                     "not_valid", (json_int_t)(flips->not_valid + busy->not_valid));
+                     "cpu_seconds", flips->cpu_seconds + busy->cpu_seconds, "schedules", (json_int_t)flips->runs,
+                     "events", (json_int_t)(flips->events + busy->events), "not_valid",
+                     (json_int_t)(flips->not_valid + busy->not_valid));
 }
 
 static int bench_sim(struct cli *c) {

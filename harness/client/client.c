@@ -73,10 +73,11 @@ struct client_action client_begin(struct client *c, const struct client_rules *r
 
 static struct client_action try_elsewhere(struct client *c, const struct client_rules *rules, uint8_t leader,
                                           struct prng *p) {
-    bool hinted = leader < rules->nodes && leader != c->node;
+    bool hinted = !c->pinned && leader < rules->nodes && leader != c->node;
     c->tries++;
     if (!c->pinned) c->node = hinted ? leader : (uint8_t)((c->node + 1) % rules->nodes);
-    return send_after(hinted ? 0 : prng_between(p, rules->backoff_ns / 2, rules->backoff_ns * 3 / 2));
+    bool at_once = hinted && c->tries <= rules->nodes; /* hints of past leaders may lead in circles */
+    return send_after(at_once ? 0 : prng_between(p, rules->backoff_ns / 2, rules->backoff_ns * 3 / 2));
 }
 
 static struct client_action on_result(struct client *c, struct history *h, struct bytes result) {
@@ -119,7 +120,9 @@ struct client_action client_on_reply(struct client *c, const struct client_rules
         c->ambiguous = true;
         break;
     case STATUS_NOT_LEADER:
-        if (c->pinned && !c->ambiguous) return end(c, h, OP_FAIL, VALUE_OF_NIL, "not the leader");
+        /* A session that was perhaps opened, or a read that was perhaps done, had no effect to speak of. */
+        if (c->pinned && (!c->ambiguous || c->reads_only || c->state == CLIENT_OPENING))
+            return end(c, h, OP_FAIL, VALUE_OF_NIL, "not the leader");
         break;
     case STATUS_BUSY:
         leader = NODE_NONE;

@@ -796,7 +796,8 @@ local function driver(g, clients)
 
   function self.peek(now_ns, free, process)
     ctx = { now = now_ns, time = core.seconds(now_ns), clients = all, free = free, process = process }
-    announced = nil
+    -- Nothing has happened since: another question would only draw another, later time.
+    if announced then return math.max(announced.time, 0) end
     for _ = 1, EMPTY_STEPS_MAX do
       local op, rest, wake = ask(g, ctx)
       if op == nil then

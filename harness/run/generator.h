@@ -3,8 +3,9 @@
  * commits to an invocation (waiting first would introduce concurrency that was not there):
  *   peek: is there an operation, when is it due, or must a completion come first, or is it over;
  *   take: commit to the operation that the last peek announced.
- * Between a peek and its take any number of updates may come, after which peek is asked again. Generators know nothing
- * of a world: they can be run and tested on a made-up clock. */
+ * Between a peek and its take any number of updates may come, after which peek is asked again. Without an update in
+ * between, peek stands by what it announced, whatever the time is. Generators know nothing of a world: they can be run
+ * and tested on a made-up clock. */
 #ifndef HARROW_GENERATOR_H
 #define HARROW_GENERATOR_H
 
@@ -26,7 +27,7 @@ struct gen_op {
     uint64_t intended_ns;  /* open loop: when it was due, also if no client was free then */
 };
 enum gen_state {
-    GEN_READY,   /* due_ns is set: issue at that time (now or later) */
+    GEN_READY,   /* due_ns is set: issue at that time (now), or ask again at that time (later) */
     GEN_PENDING, /* nothing until an update comes */
     GEN_DONE,
     GEN_FAILED,  /* the script failed: the error is set */

@@ -59,7 +59,6 @@ static bool tell(struct runner *r, uint32_t op, uint32_t client, bool completion
         .status = (enum op_status)h->status[op],
         .value = completion && h->status[op] == OP_OK ? h->result[op] : h->argument[op],
     };
-    r->announced = false;
     if (!r->generator || !r->generator->ops->update) return true;
     if (r->generator->ops->update(r->generator, &c, &ev, &r->failure) == 0) return true;
     halt(r, HALT_SCRIPT);
@@ -101,29 +100,19 @@ static void finish_if_idle(struct runner *r) {
     if (r->generator_done && r->clients_free == r->clients) halt(r, HALT_DONE);
 }
 
-/* Asks the generator what comes next, unless it said so and nothing has happened since: asking again would be another
- * question, which a generator that draws its times may answer with a later time, and so on for ever. */
-static enum gen_state announce(struct runner *r) {
-    if (r->announced) return GEN_READY;
-    struct gen_context c = context(r);
-    r->announced_ns = c.now_ns;
-    enum gen_state state = r->generator->ops->peek(r->generator, &c, &r->announced_ns, &r->failure);
-    r->announced = state == GEN_READY;
-    return state;
-}
-
 /* Issues everything that is due before the phase ends. With no client free the generator is not asked: a completion will
  * see to it. */
 static void pump(struct runner *r) {
     if (now_ns(r) >= r->until_ns) return;
     while (r->generator && !r->generator_done && r->halt == HALT_NONE && r->clients_free > 0) {
-        switch (announce(r)) {
+        struct gen_context c = context(r);
+        uint64_t due_ns = c.now_ns;
+        switch (r->generator->ops->peek(r->generator, &c, &due_ns, &r->failure)) {
         case GEN_READY:
-            if (r->announced_ns > now_ns(r)) {
-                set_timer(r, r->announced_ns);
+            if (due_ns > c.now_ns) {
+                set_timer(r, due_ns);
                 return;
             }
-            r->announced = false;
             if (!issue(r)) return;
             break;
         case GEN_PENDING: return;
@@ -194,7 +183,7 @@ void loop_reset(struct runner *r, uint32_t clients) {
     for (uint32_t i = 0; i < clients; i++) r->process[i] = i;
     r->clients = r->clients_free = clients;
     r->generator = NULL;
-    r->generator_done = r->final_phase = r->pump_soon = r->announced = false;
+    r->generator_done = r->final_phase = r->pump_soon = false;
     r->timer_ns = r->stuck_ns = UINT64_MAX;
     r->stuck_count = 0;
     r->halt = HALT_NONE;
@@ -246,7 +235,6 @@ void loop_run(struct runner *r, struct generator *g, uint64_t until_ns, bool dra
     r->halt = HALT_NONE;
     r->until_ns = until_ns;
     r->generator = g;
-    r->announced = false;
     r->generator_done = g ? false : drain;
     if (!g && drain && r->clients_free == r->clients) {
         r->halt = HALT_DONE;

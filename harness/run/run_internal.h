@@ -55,8 +55,6 @@ struct runner {
     uint32_t *process;
     struct generator *generator; /* NULL: nothing is issued */
     bool generator_done, final_phase;
-    bool announced; /* the generator has an operation for announced_ns, and nothing has happened since it said so */
-    uint64_t announced_ns;
     bool pump_soon;                 /* a wake at the present instant is on its way */
     uint64_t until_ns;              /* nothing is issued from then on */
     uint64_t timer_ns;              /* the earliest wake ahead, UINT64_MAX if none */

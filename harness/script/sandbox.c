@@ -10,7 +10,8 @@
 #define INSTRUCTIONS_MAX_DEFAULT UINT64_C(50000000)
 #define MEMORY_MAX_DEFAULT ((size_t)256 << 20)
 #define HOOK_STEP 1000
-#define CAUGHT_ERROR_INSTRUCTIONS 200
+#define CAUGHT_ERROR_INSTRUCTIONS 1000
+#define PROTECTED_DEPTH_MAX 1000
 #define DISTANCE_MAX 2           /* edits between a misspelt word and what was meant */
 
 /* --- errors --- */
@@ -237,11 +238,16 @@ static int guarded_setmetatable(lua_State *L) {
  * Lua's runs where the error was raised, which may be inside of the hook, where nothing counts instructions. */
 static bool was_caught(lua_State *L, int status) {
     if (status == LUA_OK || status == LUA_YIELD) return false;
-    lua_Debug frame;
-    int depth = 1; /* Lua looks at every frame that is left */
-    while (depth < 1 << 24 && lua_getstack(L, depth, &frame)) depth *= 2;
-    script_charge(L, CAUGHT_ERROR_INSTRUCTIONS + (uint64_t)depth);
+    script_charge(L, CAUGHT_ERROR_INSTRUCTIONS);
     return true;
+}
+
+/* Lua looks at every frame that is left when it has caught an error: nested without limit, that takes for ever. */
+static void limit_depth(lua_State *L) {
+    lua_Debug frame;
+    if (lua_getstack(L, PROTECTED_DEPTH_MAX, &frame)) {
+        script_fail(L, "pcall: more than %d calls are nested", PROTECTED_DEPTH_MAX);
+    }
 }
 
 static int finish_pcall(lua_State *L, int status, lua_KContext context) {
@@ -254,6 +260,7 @@ static int finish_pcall(lua_State *L, int status, lua_KContext context) {
 
 static int guarded_pcall(lua_State *L) {
     luaL_checkany(L, 1);
+    limit_depth(L);
     lua_pushboolean(L, true);
     lua_insert(L, 1);
     return finish_pcall(L, lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 0, 0, finish_pcall), 0);
@@ -280,6 +287,7 @@ static int finish_xpcall(lua_State *L, int status, lua_KContext context) {
 static int guarded_xpcall(lua_State *L) {
     int arguments = lua_gettop(L) - 2;
     luaL_checktype(L, 2, LUA_TFUNCTION);
+    limit_depth(L);
     lua_pushvalue(L, 2);
     lua_pushboolean(L, true);
     lua_pushvalue(L, 1);

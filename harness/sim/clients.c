@@ -28,6 +28,7 @@ void clients_free(struct sim *s) {
 static void arm(struct sim *s, uint32_t slot) {
     struct sim_client *c = &s->clients[slot];
     uint64_t due = c->try_deadline_ns < c->op_deadline_ns ? c->try_deadline_ns : c->op_deadline_ns;
+    if (due < s->now_ns) due = s->now_ns;
     if (c->timer_ns && c->timer_ns <= due) return;
     c->timer_ns = due;
     sim_schedule(s, due, event_payload(EV_CLIENT_TIMER, 0, slot));
@@ -89,6 +90,7 @@ uint8_t clients_submit(struct sim *s, uint32_t slot, const struct world_op *op) 
 
 void clients_on_timer(struct sim *s, uint32_t slot) {
     struct sim_client *c = &s->clients[slot];
+    if (c->timer_ns != s->now_ns) return; /* replaced by an earlier one */
     c->timer_ns = 0;
     if (c->refused) {
         c->refused = false;

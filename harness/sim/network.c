@@ -67,7 +67,7 @@ uint32_t frame_new(struct sim *s, struct bytes bytes) {
         f->data = xrealloc(f->data, f->capacity);
     }
     f->size = (uint32_t)bytes.size;
-    f->corrupted = false;
+    f->corrupted = f->second = false;
     if (bytes.size) memcpy(f->data, bytes.data, bytes.size);
     return id;
 }
@@ -98,6 +98,7 @@ static uint32_t frame_copy(struct sim *s, uint32_t id) {
     to->client = from->client;
     to->token = from->token;
     to->index = from->index;
+    to->second = true;
     return copy;
 }
 
@@ -144,6 +145,9 @@ void network_deliver(struct sim *s, uint32_t id) {
     bool intact = !f->corrupted || hash_bytes(bytes_of(f->data, f->size), 0) == f->checksum;
     if (s->trace) trace_frame(s, intact ? "gets" : "DISCARDS (bad checksum)", f);
     if (!intact) return;
+    /* Clients speak over connections, where the receiver drops what comes twice. Else a late copy could take effect after
+     * its original was refused, and the client be wrong to call that a failure. */
+    if (f->second && (f->from == client_endpoint(s) || f->to == client_endpoint(s))) return;
     if (f->to == client_endpoint(s)) {
         clients_on_answer(s, f);
         return;

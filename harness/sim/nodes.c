@@ -258,9 +258,11 @@ void node_after_step(struct sim_node *n) {
         bury(n);
         return;
     }
+    uint64_t applied = n->probe.applied_index;
     replica_probe(n->replica, &n->probe);
     if (!s->config.invariants) return;
-    oracle_step(s->oracle, n->id, &n->probe, replica_state_hash(n->replica));
+    bool changed = n->probe.applied_index != applied;
+    oracle_step(s->oracle, n->id, &n->probe, changed ? replica_state_hash(n->replica) : 0);
     const char *broken = replica_check(n->replica);
     if (broken) oracle_assertion(s->oracle, n->id, broken);
 }
@@ -269,8 +271,8 @@ bool node_may_run(struct sim_node *n, const struct heap_item *item) {
     n->inputs++;
     if (n->pause_count) {
         n->inputs_waited++;
-        if (n->backlog_count == BACKLOG_MAX) { /* as when socket buffers are full */
-            if ((item->payload & 0xff) == EV_FRAME) frame_release(n->sim, (uint32_t)(item->payload >> 16));
+        if (n->backlog_count >= BACKLOG_MAX && (item->payload & 0xff) == EV_FRAME) { /* socket buffers are full */
+            frame_release(n->sim, (uint32_t)(item->payload >> 16));
             return false;
         }
         if (n->backlog_count == n->backlog_capacity) {

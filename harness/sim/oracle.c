@@ -34,7 +34,7 @@ struct oracle {
     struct oracle_node node[PROTOCOL_NODES_MAX];
     struct chain committed;
     uint64_t *hash_at; /* state hash per applied index; 0: not seen */
-    size_t hash_capacity;
+    size_t hash_capacity, hash_used;
     struct map64 chain_of;  /* (index, term) -> chain: Log Matching */
     struct map64 leader_of; /* term -> node + 1: Election Safety */
     struct map64 vote_of;   /* (node, term) -> candidate + 1 */
@@ -101,8 +101,8 @@ void oracle_reset(struct oracle *o, uint32_t nodes) {
         n->disk_vote = NODE_NONE;
         n->role = PROTOCOL_FOLLOWER;
     }
-    if (o->hash_at) memset(o->hash_at, 0, (o->committed.last + 1 < o->hash_capacity ? o->committed.last + 1
-                                                                                    : o->hash_capacity) * sizeof(uint64_t));
+    if (o->hash_at) memset(o->hash_at, 0, o->hash_used * sizeof *o->hash_at);
+    o->hash_used = 0;
     chain_reset(&o->committed);
     map64_clear(&o->chain_of);
     map64_clear(&o->leader_of);
@@ -121,7 +121,11 @@ static uint64_t entry_chain(uint64_t before, uint64_t term, uint8_t kind, struct
 }
 
 static void queue_write(struct oracle_node *n, struct durable_op op) {
-    if (n->ops_first == n->ops_count) n->ops_first = n->ops_count = 0;
+    if (2 * n->ops_first >= n->ops_count) { /* under steady load the queue is never empty */
+        n->ops_count -= n->ops_first;
+        if (n->ops_count) memmove(n->ops, n->ops + n->ops_first, n->ops_count * sizeof *n->ops);
+        n->ops_first = 0;
+    }
     if (n->ops_count == n->ops_capacity) {
         n->ops_capacity = n->ops_capacity ? 2 * n->ops_capacity : 64;
         n->ops = xrealloc(n->ops, n->ops_capacity * sizeof *n->ops);
@@ -235,9 +239,10 @@ static void on_truncate(struct oracle *o, uint8_t node, const struct effect *e) 
 static void on_send(struct oracle *o, uint8_t node, const struct effect *e) {
     struct oracle_node *n = &o->node[node];
     struct raft_message m;
-    if (e->message_kind != RAFT_VOTE_REPLY && e->message_kind != RAFT_APPEND_REPLY) return;
-    if (!raft_message_decode(e->bytes, &m) || !m.success || m.pre_vote) return;
-    if (m.kind == RAFT_APPEND_REPLY) {
+    bool answers = e->message_kind == RAFT_VOTE_REPLY || e->message_kind == RAFT_APPEND_REPLY ||
+                   e->message_kind == RAFT_SNAPSHOT_REPLY;
+    if (!answers || !raft_message_decode(e->bytes, &m) || !m.success || m.pre_vote) return;
+    if (m.kind != RAFT_VOTE_REPLY) {
         if (m.index > n->disk.last || m.term > n->disk_term)
             fail(o, "durable before acknowledged", "n%u acknowledged entries up to %llu, its disk holds them up to %llu",
                  node + 1u, U(m.index), U(n->disk.last));
@@ -361,6 +366,7 @@ static void check_state_hash(struct oracle *o, uint8_t node, uint64_t applied, u
         memset(o->hash_at + o->hash_capacity, 0, (capacity - o->hash_capacity) * sizeof *o->hash_at);
         o->hash_capacity = capacity;
     }
+    if (applied >= o->hash_used) o->hash_used = applied + 1;
     if (o->hash_at[applied] == 0)
         o->hash_at[applied] = hash | 1;
     else if (o->hash_at[applied] != (hash | 1))

@@ -22,6 +22,7 @@ struct frame { /* one message on its way; also requests of clients and answers t
     uint8_t from, to; /* endpoints */
     uint8_t kind;     /* the protocol's message kind */
     bool corrupted;
+    bool second;            /* made by the network: the other copy is the original */
     uint8_t status, leader; /* answers */
     uint32_t client;        /* requests and answers */
     uint64_t token, index;

@@ -1,5 +1,5 @@
-/* Coding of commands and results. Every form that a decoder accepts is one that the encoder writes for the same meaning,
- * so decoding and encoding again gives the same bytes. */
+/* Coding of commands and results. Every form that a decoder accepts is one that the encoder writes for the same
+ * meaning, so decoding and encoding again gives the same bytes. */
 #include "targets/kv/internal.h"
 
 void kv_write_value(struct writer *w, const struct kv_value *v) {
@@ -26,7 +26,7 @@ bool kv_read_value(struct reader *r, struct kv_value *v) {
     return !r->failed && (v->kind != KV_LIST || v->bytes.size % 8 == 0);
 }
 
-/* --- commands ------------------------------------------------------------------------------------------------------- */
+/* --- commands ----------------------------------------------------------------------------------------------------- */
 
 static void write_op(struct writer *w, const struct kv_op *op) {
     write_u8(w, op->kind);
@@ -102,7 +102,7 @@ bool kv_command_reads_only(const struct kv_command *c) {
     return c->ops_count > 0;
 }
 
-/* --- results -------------------------------------------------------------------------------------------------------- */
+/* --- results ------------------------------------------------------------------------------------------------------ */
 
 void kv_write_result_header(struct writer *w, const struct kv_result *r) {
     write_u8(w, r->status);

@@ -1,8 +1,9 @@
 /* Private to the store. Three parts, each with its own share of the hash: the map from keys to entries (table.c), the
- * client sessions (sessions.c), and the commands that change them (kv.c). Coding is in codec.c, snapshots in snapshot.c.
+ * client sessions (sessions.c), and the commands that change them (kv.c). Coding is in codec.c, snapshots in
+ * snapshot.c.
  *
- * All memory is kept from one use to the next: an entry, a session or an undo record that falls free keeps its buffers,
- * so a store that is cleared and filled again, as a simulator does all day, stops to allocate. */
+ * All memory is kept from one use to the next: an entry, a session or an undo record that falls free keeps its
+ * buffers, so a store that is cleared and filled again, as a simulator does all day, stops to allocate. */
 #ifndef HARROW_TARGETS_KV_INTERNAL_H
 #define HARROW_TARGETS_KV_INTERNAL_H
 
@@ -13,7 +14,7 @@
 #define KV_SESSION_RESULTS_BYTES_MAX ((size_t)16 << 20)
 #define KV_NONE UINT32_MAX
 
-/* --- the map -------------------------------------------------------------------------------------------------------- */
+/* --- the map ------------------------------------------------------------------------------------------------------ */
 
 struct kv_content { /* what a key holds */
     uint8_t kind;   /* enum kv_value_kind; KV_ABSENT only while a command runs */
@@ -57,7 +58,7 @@ struct kv_value kv_content_value(const struct kv_content *c);
 void kv_content_set(struct kv_content *c, const struct kv_value *v);
 void kv_content_push(struct kv_content *c, int64_t element); /* c holds a list */
 
-/* --- sessions ------------------------------------------------------------------------------------------------------- */
+/* --- sessions ----------------------------------------------------------------------------------------------------- */
 
 struct kv_session {
     uint64_t id, sequence;
@@ -88,7 +89,7 @@ void kv_session_rehash(struct kv_sessions *s, struct kv_session *session);
 void kv_sessions_clear(struct kv_sessions *s);
 void kv_sessions_free(struct kv_sessions *s);
 
-/* --- the store ------------------------------------------------------------------------------------------------------ */
+/* --- the store ---------------------------------------------------------------------------------------------------- */
 
 struct kv_undo { /* how to take one operation back */
     uint32_t entry;
@@ -106,7 +107,7 @@ struct kv {
     struct buffer result; /* of the command at hand, encoded */
 };
 
-/* --- coding of results in pieces ------------------------------------------------------------------------------------ */
+/* --- coding of results in pieces ---------------------------------------------------------------------------------- */
 
 #define KV_RESULT_HEADER_BYTES 19
 void kv_write_value(struct writer *w, const struct kv_value *v);

@@ -1,13 +1,13 @@
 /* Commands: the six operations, atomicity by undo, and sessions by which each command applies once.
  *
- * Operations run one after another and each sees what those before it did. A mutation saves what it replaces; if a later
- * operation fails, the saved contents go back in reverse. A key that is deleted keeps an absent entry until the command
- * is over, so that undo and a later operation on the same key find it. */
+ * Operations run one after another and each sees what those before it did. A mutation saves what it replaces; if a
+ * later operation fails, the saved contents go back in reverse. A key that is deleted keeps an absent entry until the
+ * command is over, so that undo and a later operation on the same key find it. */
 #include "targets/kv/internal.h"
 
 #include <stdlib.h>
 
-/* --- mutations ------------------------------------------------------------------------------------------------------ */
+/* --- mutations ---------------------------------------------------------------------------------------------------- */
 
 static struct kv_content *begin_change(struct kv *kv, uint32_t at, bool push) {
     assert(kv->undo_count < KV_OPS_MAX);
@@ -63,7 +63,7 @@ static void roll_back(struct kv *kv) {
     erase_absent(kv);
 }
 
-/* --- operations ----------------------------------------------------------------------------------------------------- */
+/* --- operations --------------------------------------------------------------------------------------------------- */
 
 struct target { /* the key of an operation, looked up */
     struct bytes key;
@@ -160,7 +160,7 @@ static enum kv_status run_op(struct kv *kv, const struct kv_op *op, struct kv_va
     return KV_BAD_COMMAND;
 }
 
-/* --- results -------------------------------------------------------------------------------------------------------- */
+/* --- results ------------------------------------------------------------------------------------------------------ */
 
 static void push_value(struct buffer *b, const struct kv_value *v) {
     size_t size = kv_value_encoded_size(v);
@@ -201,7 +201,7 @@ static void answer_failure(struct kv *kv, enum kv_status status, uint8_t failed_
     end_result(kv, (struct kv_result){.status = (uint8_t)status, .failed_at = failed_at, .values_count = values_count});
 }
 
-/* --- commands ------------------------------------------------------------------------------------------------------- */
+/* --- commands ----------------------------------------------------------------------------------------------------- */
 
 static void run_ops(struct kv *kv, const struct kv_command *c) {
     begin_result(kv);
@@ -279,7 +279,7 @@ size_t kv_read(const struct kv *kv, struct bytes command, uint8_t *out, size_t c
     return kv_result_encode(&result, out, capacity);
 }
 
-/* --- life ----------------------------------------------------------------------------------------------------------- */
+/* --- life --------------------------------------------------------------------------------------------------------- */
 
 struct kv *kv_new(const struct kv_rules *rules) {
     struct kv *kv = xcalloc(1, sizeof *kv);

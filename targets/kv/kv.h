@@ -1,34 +1,35 @@
-/* The replicated state machine under every protocol: a map from keys to values with a revision per change, and a table
- * of client sessions that makes each command apply once (Ongaro's thesis, section 6.3).
+/* The replicated state machine under every protocol: a map from keys to values with a revision per change, and a
+ * table of client sessions that makes each command apply once (Ongaro's thesis, section 6.3).
  *
  * A pure function of the applied commands: no clock, no randomness, no iteration in hash order. Two replicas that
  * applied the same commands have equal kv_hash, which is kept incrementally and costs O(1) to read. Bad bytes in a
  * command never crash: they apply as a KV_BAD_COMMAND result, the same on every replica.
  *
- * A value is a byte string, a 64-bit signed counter, or a list of 64-bit integers. The type is fixed by the first write;
- * put replaces value and type. */
+ * A value is a byte string, a 64-bit signed counter, or a list of 64-bit integers. The type is fixed by the first
+ * write; put replaces value and type. */
 #ifndef HARROW_TARGETS_KV_H
 #define HARROW_TARGETS_KV_H
 
 #include "base/base.h"
 
 #define KV_KEY_BYTES_MAX 255
-#define KV_VALUE_BYTES_MAX 65536
-#define KV_OPS_MAX 16        /* operations in one command */
-#define KV_SESSIONS_MAX 1024 /* the least recently used session is expired beyond this, by applied order */
+#define KV_VALUE_BYTES_MAX 65536 /* so a list has at most 8192 elements */
+#define KV_OPS_MAX 16            /* operations in one command */
+#define KV_SESSIONS_MAX 1024     /* the least recently used session is expired beyond this, by applied order */
 #define KV_RESULT_BYTES_MAX (KV_OPS_MAX * 16 + (1 << 20))
 
 enum kv_op_kind {
     KV_GET,    /* -> value or absent */
     KV_PUT,    /* value */
-    KV_DELETE, /* -> whether it existed */
+    KV_DELETE, /* -> whether it existed, as a counter of 0 or 1 */
     KV_CAS,    /* expected (or absent), value: fails with KV_CAS_MISMATCH and the current value */
     KV_APPEND, /* one integer onto a list, created when absent -> the new length */
     KV_ADD,    /* a signed delta onto a counter, created as 0 when absent -> the new value */
 };
 enum kv_value_kind { KV_ABSENT, KV_BYTES, KV_COUNTER, KV_LIST };
 
-/* A value on its way in or out. Lists are counts of little-endian int64 in `bytes` (list.size is 8 times the length). */
+/* A value on its way in or out. Lists are counts of little-endian int64 in `bytes` (list.size is 8 times the
+ * length). */
 struct kv_value {
     uint8_t kind;       /* enum kv_value_kind */
     int64_t counter;    /* KV_COUNTER */
@@ -44,15 +45,15 @@ enum kv_status {
     KV_OK,
     KV_CAS_MISMATCH, /* the command had no effect at all */
     KV_WRONG_TYPE,   /* likewise */
-    KV_TOO_LARGE,    /* a limit of this header; likewise no effect */
+    KV_TOO_LARGE,    /* a limit of this header, or a counter beyond 64 bits; likewise no effect */
     KV_NO_SESSION,   /* the session is unknown or expired: whether an earlier try applied is not known */
-    KV_STALE,        /* an older sequence number than the session's last: its result is gone */
+    KV_STALE,        /* an older sequence number than the session's last, or 0: its result is gone */
     KV_BAD_COMMAND,
 };
 
 /* A command: a session (0: none, at-least-once), a sequence number that rises by one per command of the session, and
  * up to KV_OPS_MAX operations applied atomically: if one fails, none takes effect. ops_count 0 with session 0 opens a
- * session; its number is the result's `session`. */
+ * session; its number is the result's `session`. Numbers may be skipped: whatever is above the last applies. */
 struct kv_command {
     uint64_t session, sequence;
     uint8_t ops_count;
@@ -64,7 +65,9 @@ struct kv_result {
     uint64_t revision; /* the store's revision after the command */
     uint64_t session;  /* of an opened session */
     uint8_t values_count;
-    struct kv_value values[KV_OPS_MAX]; /* one per operation */
+    /* One per operation, absent where it has no answer. After KV_CAS_MISMATCH values[failed_at] is what was found
+     * there; after any other failure there are none. */
+    struct kv_value values[KV_OPS_MAX];
 };
 
 /* Coding. Encoders return the size written, 0 if it did not fit. Decoders return false on any malformed input; the
@@ -85,7 +88,9 @@ void kv_free(struct kv *kv);
 void kv_clear(struct kv *kv); /* back to empty, keeping memory: cheap, many times a second */
 
 /* Applies a command (encoded) and encodes its result into `out` (KV_RESULT_BYTES_MAX always suffices). A retry of the
- * session's last sequence number returns the stored result and changes nothing. Returns the result's size. */
+ * session's last sequence number returns the stored result and changes nothing. Returns the result's size, 0 if it
+ * did not fit: the command is applied all the same. Results stored for retries may take 16 MiB in all; beyond that
+ * the least recently used sessions expire early. */
 size_t kv_apply(struct kv *kv, struct bytes command, uint8_t *out, size_t capacity);
 /* Runs a read-only command on the present state, without session bookkeeping. Not read-only: KV_BAD_COMMAND. */
 size_t kv_read(const struct kv *kv, struct bytes command, uint8_t *out, size_t capacity);

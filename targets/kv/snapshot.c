@@ -7,7 +7,7 @@
 
 #define SNAPSHOT_MAGIC UINT32_C(0x31534b48) /* "HKS1" */
 
-/* --- writing -------------------------------------------------------------------------------------------------------- */
+/* --- writing ------------------------------------------------------------------------------------------------------ */
 
 static void put_u64(struct buffer *b, uint64_t v) {
     buffer_append(b, &v, sizeof v);
@@ -80,7 +80,7 @@ void kv_snapshot(const struct kv *kv, struct buffer *out) {
     put_sessions(out, &kv->sessions, kv->rules.forget_sessions_in_snapshot);
 }
 
-/* --- reading -------------------------------------------------------------------------------------------------------- */
+/* --- reading ------------------------------------------------------------------------------------------------------ */
 
 /* Each reader returns what is wrong, or NULL. */
 

@@ -107,7 +107,7 @@ void kv_table_free(struct kv_table *t) {
     *t = (struct kv_table){0};
 }
 
-/* --- contents ------------------------------------------------------------------------------------------------------- */
+/* --- contents ----------------------------------------------------------------------------------------------------- */
 
 uint64_t kv_entry_hash(const struct kv_entry *e) {
     if (e->content.kind == KV_ABSENT) return 0;

@@ -104,7 +104,11 @@ static void stop_for(struct replica *r, bool assertion, const char *reason) {
 }
 
 static void mark_log(struct replica *r, uint64_t written, uint64_t last_index) {
-    if (r->marks_first == r->marks_count) r->marks_first = r->marks_count = 0;
+    if (2 * r->marks_first >= r->marks_count) { /* under steady load the queue is never empty */
+        r->marks_count -= r->marks_first;
+        if (r->marks_count) memmove(r->marks, r->marks + r->marks_first, r->marks_count * sizeof *r->marks);
+        r->marks_first = 0;
+    }
     if (r->marks_count == r->marks_capacity) {
         r->marks_capacity = r->marks_capacity ? 2 * r->marks_capacity : 64;
         r->marks = xrealloc(r->marks, r->marks_capacity * sizeof *r->marks);
@@ -143,7 +147,11 @@ static void release_withheld(struct replica *r) {
         r->env.send(r->env.ctx, h.to, h.message_kind, e.bytes);
     }
     r->withheld_count = kept;
-    if (kept == 0) r->withheld_bytes.size = 0;
+    /* What is kept came last; under steady load something is always kept, so the bytes before it must go here. */
+    size_t gone = kept ? r->withheld[0].offset : r->withheld_bytes.size;
+    r->withheld_bytes.size -= gone;
+    if (gone && kept) memmove(r->withheld_bytes.data, r->withheld_bytes.data + gone, r->withheld_bytes.size);
+    for (uint32_t i = 0; i < kept; i++) r->withheld[i].offset -= gone;
 }
 
 static void apply(struct replica *r, const struct effect *e) {

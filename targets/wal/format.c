@@ -7,7 +7,7 @@ uint64_t wal_checksum(struct bytes b) {
     return hash_bytes(b, UINT64_C(0x68617272));
 }
 
-/* --- headers: fixed words, the last of which is a checksum of those before ------------------------------------------ */
+/* --- headers: fixed words, the last of which is a checksum of those before ---------------------------------------- */
 
 static void seal(struct writer *w) {
     write_u64(w, wal_checksum(bytes_of(w->data, w->size)));
@@ -68,7 +68,7 @@ bool wal_snapshot_header_decode(struct bytes b, struct wal_snapshot_reference *s
     return magic && b.size >= WAL_SNAPSHOT_HEADER_BYTES && seal_intact(b.data, WAL_SNAPSHOT_HEADER_BYTES);
 }
 
-/* --- state ---------------------------------------------------------------------------------------------------------- */
+/* --- state -------------------------------------------------------------------------------------------------------- */
 
 bool wal_state_append(struct wal_state *s, uint64_t index) {
     if (index == UINT64_MAX) return false; /* no end could stand behind it */
@@ -104,7 +104,7 @@ void wal_state_snapshot(struct wal_state *s, const struct wal_snapshot_reference
     }
 }
 
-/* --- records -------------------------------------------------------------------------------------------------------- */
+/* --- records ------------------------------------------------------------------------------------------------------ */
 
 static void put_record_header(struct writer *w, uint8_t type, uint8_t kind, uint64_t index, uint64_t term,
                               size_t payload_size) {
@@ -200,7 +200,7 @@ bool wal_record_decode(struct reader *r, struct wal_record *record) {
     }
 }
 
-/* --- names ---------------------------------------------------------------------------------------------------------- */
+/* --- names -------------------------------------------------------------------------------------------------------- */
 
 void wal_file_name(const char *prefix, uint64_t number, char out[DISK_NAME_MAX + 1]) {
     size_t length = strlen(prefix);

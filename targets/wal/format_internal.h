@@ -1,8 +1,10 @@
-/* Private to the log: what stands in its files, and the state that a stream of records describes. Nothing here touches
- * a disk. The same transitions run when a record is written and when it is read back, so the two cannot drift apart.
+/* Private to the log: what stands in its files, and the state that a stream of records describes. Nothing here
+ * touches a disk. The same transitions run when a record is written and when it is read back, so the two cannot drift
+ * apart.
  *
- * A segment file is a row of batches without gaps: a header, then records. The first record of a segment is a START: the
- * whole state as of that point but for the entries, which is why older segments can go. All integers little-endian. */
+ * A segment file is a row of batches without gaps: a header, then records. The first record of a segment is a START:
+ * the whole state as of that point but for the entries, which is why older segments can go. All integers
+ * little-endian. */
 #ifndef HARROW_TARGETS_WAL_FORMAT_INTERNAL_H
 #define HARROW_TARGETS_WAL_FORMAT_INTERNAL_H
 

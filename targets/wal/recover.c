@@ -1,13 +1,14 @@
-/* Opening a log: find its files, replay them, decide what a bad batch means, load the snapshot, and only when all of that
- * went well change the disk.
+/* Opening a log: find its files, replay them, decide what a bad batch means, load the snapshot, and only when all of
+ * that went well change the disk.
  *
  * A bad batch is a torn tail exactly if nothing proves that it was once durable. Proof is (a) a later segment: it is
- * created only when all before is durable; (b) for a sole segment that is not the first ever, its existence alone: older
- * ones are deleted only when it is durable; (c) the header of a later batch, found by its magic, seal and position. A
- * batch whose checksums hold but whose records make no sense was written so: that is corruption, too.
+ * created only when all before is durable; (b) for a sole segment that is not the first ever, its existence alone:
+ * older ones are deleted only when it is durable; (c) the header of a later batch, found by its magic, seal and
+ * position. A batch whose checksums hold but whose records make no sense was written so: that is corruption, too.
  *
- * A crash may undo removals, each on its own, so old segments with gaps between them may be back: only the unbroken run
- * of numbers up to the newest counts, and the states it begins and ends with tell whether it holds all that is needed. */
+ * A crash may undo removals, each on its own, so old segments with gaps between them may be back: only the unbroken
+ * run of numbers up to the newest counts, and the states it begins and ends with tell whether it holds all that is
+ * needed. */
 #include "targets/wal/internal.h"
 
 #include <errno.h>
@@ -55,7 +56,7 @@ static enum wal_status corrupt(struct recovery *r, const char *prefix, uint64_t 
     return WAL_CORRUPT;
 }
 
-/* --- finding and reading the files ---------------------------------------------------------------------------------- */
+/* --- finding and reading the files -------------------------------------------------------------------------------- */
 
 static enum wal_status list_names(struct recovery *r, char (*on_stack)[DISK_NAME_MAX + 1]) {
     r->names = on_stack;
@@ -129,7 +130,7 @@ static enum wal_status read_segments(struct recovery *r) {
     return WAL_OK;
 }
 
-/* --- replaying records ---------------------------------------------------------------------------------------------- */
+/* --- replaying records -------------------------------------------------------------------------------------------- */
 
 /* Drops entries that the log no longer holds, after a change of its bounds. */
 static void trim_entries(struct recovery *r) {
@@ -194,7 +195,7 @@ static bool replay_record(struct recovery *r, struct segment_file *segment, cons
     }
 }
 
-/* --- replaying batches ---------------------------------------------------------------------------------------------- */
+/* --- replaying batches -------------------------------------------------------------------------------------------- */
 
 /* The batch that stands at an offset, if it is whole and is what should stand there. */
 static bool batch_at(const struct recovery *r, const struct segment_file *segment, uint64_t offset,
@@ -264,7 +265,7 @@ static enum wal_status replay_segment(struct recovery *r, struct segment_file *s
     return WAL_OK;
 }
 
-/* --- what the replay amounts to ------------------------------------------------------------------------------------- */
+/* --- what the replay amounts to ----------------------------------------------------------------------------------- */
 
 static enum wal_status finish_entries(struct recovery *r) {
     const struct wal_state *s = &r->state;
@@ -310,7 +311,7 @@ static enum wal_status load_snapshot(struct recovery *r) {
     return WAL_OK;
 }
 
-/* --- repair --------------------------------------------------------------------------------------------------------- */
+/* --- repair ------------------------------------------------------------------------------------------------------- */
 
 /* Removes files that the log no longer refers to: a crash came between, or undid the removal. */
 static enum wal_status remove_strays(struct recovery *r) {
@@ -358,7 +359,7 @@ static enum wal_status repair(struct recovery *r, struct wal *w) {
     return r->names_count ? remove_strays(r) : WAL_OK;
 }
 
-/* --- open ----------------------------------------------------------------------------------------------------------- */
+/* --- open --------------------------------------------------------------------------------------------------------- */
 
 static void continue_from(struct wal *w, const struct recovery *r) {
     for (size_t i = 0; i < r->segments_count; i++) {

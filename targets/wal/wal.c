@@ -28,7 +28,7 @@ static int fail_snapshot(struct wal *w, const char *call, uint64_t id, int error
     return fail(w, call, name, error);
 }
 
-/* --- records that wait ---------------------------------------------------------------------------------------------- */
+/* --- records that wait -------------------------------------------------------------------------------------------- */
 
 static bool accept(struct wal *w, size_t payload_size) {
     w->written++;
@@ -102,7 +102,7 @@ uint64_t wal_snapshot(struct wal *w, uint64_t index, uint64_t term, struct bytes
     return w->written;
 }
 
-/* --- batches -------------------------------------------------------------------------------------------------------- */
+/* --- batches ------------------------------------------------------------------------------------------------------ */
 
 struct wal_segment *wal_add_segment(struct wal *w, uint64_t number) {
     if (w->segments_count == w->segments_capacity) {
@@ -136,8 +136,8 @@ static int request_sync(struct wal *w, enum wal_syncing what, uint32_t file) {
     return w->disk->ops->sync(w->disk, file, w->cookie);
 }
 
-/* Puts the header, and where a segment begins the START record, before the records in out[WAL_FRONT_BYTES, end). Returns
- * where the batch begins. */
+/* Puts the header, and where a segment begins the START record, before the records in out[WAL_FRONT_BYTES, end).
+ * Returns where the batch begins. */
 static size_t frame_batch(struct wal *w, size_t end) {
     size_t body = WAL_FRONT_BYTES;
     if (w->segment_bytes == 0) {
@@ -198,7 +198,7 @@ int wal_flush(struct wal *w) {
     return error ? fail_snapshot(w, "sync", w->jobs[0].snapshot.id, error) : 0;
 }
 
-/* --- the end of a sync ---------------------------------------------------------------------------------------------- */
+/* --- the end of a sync -------------------------------------------------------------------------------------------- */
 
 static int remove_file(struct wal *w, const char *prefix, uint64_t number) {
     char name[DISK_NAME_MAX + 1];
@@ -256,7 +256,7 @@ int wal_on_sync(struct wal *w, uint64_t cookie, int status) {
     return wal_flush(w);
 }
 
-/* --- state ---------------------------------------------------------------------------------------------------------- */
+/* --- state -------------------------------------------------------------------------------------------------------- */
 
 uint64_t wal_written(const struct wal *w) {
     return w->written;

@@ -1,17 +1,17 @@
-/* The write-ahead log of one node: an append-only record stream in segment files, plus one snapshot file, over the disk
- * seam of base.h. The simulator and the node process run this same code; the faults happen below it.
+/* The write-ahead log of one node: an append-only record stream in segment files, plus one snapshot file, over the
+ * disk seam of base.h. The simulator and the node process run this same code; the faults happen below it.
  *
- * What it stores, in the order of the calls: log entries, truncations of the log's tail, a small meta blob (term, vote,
- * promised ballot: the protocol's own bytes), and snapshots. Every call below that writes returns a write number, 1, 2,
- * 3, ... since wal_open: the same number that a protocol's effects carry as barriers (protocol.h). A write is durable
- * when wal_durable() has reached its number.
+ * What it stores, in the order of the calls: log entries, truncations of the log's tail, a small meta blob (term,
+ * vote, promised ballot: the protocol's own bytes), and snapshots. Every call below that writes returns a write
+ * number, 1, 2, 3, ... since wal_open: the same number that a protocol's effects carry as barriers (protocol.h). A
+ * write is durable when wal_durable() has reached its number.
  *
- * Group commit: writes collect in memory; wal_flush writes them as one batch and starts one sync; what arrives meanwhile
- * waits for the next batch. So at most one batch is unsynced at any time, and each batch header certifies that
- * everything before it was durable. That is what lets recovery tell a torn tail (bad bytes that no later valid batch
- * certifies: cut off, silently normal) from a corrupt middle (bad bytes below a certified position: refused, with file
- * and offset). Bit rot in the very last batch cannot be told from a torn tail by any log that stands alone; see
- * Alagappan et al., "Protocol-Aware Recovery for Consensus-Based Storage" (FAST'18).
+ * Group commit: writes collect in memory; wal_flush writes them as one batch and starts one sync; what arrives
+ * meanwhile waits for the next batch. So at most one batch is unsynced at any time, and each batch header certifies
+ * that everything before it was durable. That is what lets recovery tell a torn tail (bad bytes that no later valid
+ * batch certifies: cut off, silently normal) from a corrupt middle (bad bytes below a certified position: refused,
+ * with file and offset). Bit rot in the very last batch cannot be told from a torn tail by any log that stands alone;
+ * see Alagappan et al., "Protocol-Aware Recovery for Consensus-Based Storage" (FAST'18).
  *
  * After a failed sync nothing may be assumed about the pages (Rebello et al., ATC'20): the log is failed for good and
  * the node must stop. */
@@ -38,7 +38,8 @@ struct wal_recovered {
     size_t meta_size;                       /* 0: never written */
     uint64_t snapshot_index, snapshot_term; /* 0, 0: none */
     struct bytes snapshot;
-    struct wal_entry *entries; /* contiguous indices, ascending; may start at or below snapshot_index */
+    /* Contiguous indices, ascending, none below the last keep_from; may start at or below snapshot_index. */
+    struct wal_entry *entries;
     size_t entries_count;
     uint64_t torn_bytes;  /* how much of an unfinished tail was cut off */
     struct buffer memory; /* owns what the pointers above refer to, with entries */
@@ -63,10 +64,12 @@ uint64_t wal_truncate(struct wal *w, uint64_t index); /* removes this entry and 
 uint64_t wal_meta(struct wal *w, struct bytes meta);
 /* Writes the snapshot file, syncs it, then logs the switch; the old one is removed after that. Entries with an index
  * below keep_from need not be kept: whole segments of such are deleted. The data is copied. If the log has no entry
- * (index, term), all its entries are dropped as of this write (`reset` true: an installed snapshot). */
+ * (index, term), all its entries are dropped as of this write (`reset` true: an installed snapshot). Entries below the
+ * greatest keep_from so far (since the last reset) are not recovered, whenever they were appended. */
 uint64_t wal_snapshot(struct wal *w, uint64_t index, uint64_t term, struct bytes data, uint64_t keep_from, bool reset);
 
-/* Writes what has collected and starts a sync, unless one is under way or nothing waits. Nonzero: the log has failed. */
+/* Writes what has collected and starts a sync, unless one is under way or nothing waits. Nonzero: the log has
+ * failed. */
 int wal_flush(struct wal *w);
 /* The driver reports the end of a disk sync. Starts the next step by itself where one is due (snapshot file before its
  * record, the next batch). Nonzero: the log has failed; wal_error tells. */
