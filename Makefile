@@ -34,8 +34,7 @@ PACKAGES_LIBS := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null)
 VARIANT_gcc-O0 := CC=gcc OPT=-O0
 VARIANT_clang-O0 := CC=clang OPT=-O0
 VARIANT_clang-O2 := CC=clang OPT=-O2
-VARIANT_sanitize := CC=clang OPT=-O1 SANITIZE=address,undefined
-VARIANT_fuzz := CC=clang OPT=-O1 SANITIZE=fuzzer-no-link,address,undefined
+VARIANT_sanitize := CC=clang OPT=-O1 SANITIZE=fuzzer-no-link,address,undefined
 VARIANTS := gcc-O0 clang-O0 clang-O2 sanitize
 GOALS := all
 

@@ -7,20 +7,20 @@
 #include <stdlib.h>
 
 enum anomaly_kind { /* the worst first: the first of the worst kind is what the one-line detail tells */
-    APPEND_LOST,
-    APPEND_TWICE,
-    APPEND_FAILED,
-    APPEND_NEVER,
-    READ_NOT_A_LIST,
-    READ_DIVERGES,
-    APPEND_DISORDER,
-    READ_STALE,
-    READ_FUTURE,
-    ANOMALY_KINDS,
+                    APPEND_LOST,
+                    APPEND_TWICE,
+                    APPEND_FAILED,
+                    APPEND_NEVER,
+                    READ_NOT_A_LIST,
+                    READ_DIVERGES,
+                    APPEND_DISORDER,
+                    READ_STALE,
+                    READ_FUTURE,
+                    ANOMALY_KINDS,
 };
 static const char *const kind_names[ANOMALY_KINDS] = {
-    "lost",       "duplicate",    "failed but there",    "never appended",   "not a list",
-    "diverging",  "out of order", "stale", "from the future",
+    "lost",         "duplicate", "failed but there", "never appended", "not a list", "diverging",
+    "out of order", "stale",     "from the future",
 };
 
 struct anomaly {
@@ -232,7 +232,8 @@ static void judge_unseen(struct append_check *a, const struct lists *l, const st
             untold = true;
         }
     }
-    if (untold) set_unknown(a, l, "no read began after its last acknowledged appends, so whether they last is not known");
+    if (untold)
+        set_unknown(a, l, "no read began after its last acknowledged appends, so whether they last is not known");
 }
 
 static void judge_key(struct append_check *a, struct lists *l) {
@@ -283,7 +284,8 @@ static void print_anomaly(const struct append_check *a, const struct anomaly *n,
         break;
     case READ_NOT_A_LIST: buffer_printf(out, ": read by process %u returned %s, not a list", process, text); break;
     case READ_DIVERGES:
-        buffer_printf(out, ": read by process %u returned %s where the longest read, by process %u, has another element",
+        buffer_printf(out,
+                      ": read by process %u returned %s where the longest read, by process %u, has another element",
                       process, text, other);
         break;
     case APPEND_DISORDER:

@@ -19,11 +19,11 @@ struct check_options {
 };
 
 struct check_result {
-    char *name;    /* "linearizable", "append", ...; owned */
+    char *name; /* "linearizable", "append", ...; owned */
     enum verdict verdict;
-    char *detail;  /* one line: why; owned */
+    char *detail;      /* one line: why; owned */
     char *explanation; /* many lines for a person, may be NULL; owned */
-    uint32_t *ops; /* offending operations in order of invocation; owned */
+    uint32_t *ops;     /* offending operations in order of invocation; owned */
     uint32_t ops_count;
 };
 void check_result_free(struct check_result *r);
@@ -58,7 +58,8 @@ void check_counter(const struct history *h, const struct check_options *o, struc
 
 /* Availability: after each moment at which the last fault ended (and at the start), an ok operation within `within_ns`;
  * and while `during` is set, no gap without an ok longer than that at any time. */
-void check_available(const struct history *h, uint64_t within_ns, bool during, uint64_t end_ns, struct check_result *out);
+void check_available(const struct history *h, uint64_t within_ns, bool during, uint64_t end_ns,
+                     struct check_result *out);
 /* Enough load to mean something: at least min_ok ok operations; otherwise unknown, saying how many. */
 void check_load(const struct history *h, uint32_t min_ok, struct check_result *out);
 /* No idle nemesis: each kind (name) of fault that was requested had a measurable effect; otherwise unknown, naming it. */

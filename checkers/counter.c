@@ -33,10 +33,10 @@ struct counter {
     uint32_t *invoked, *returned;
     uint32_t *event; /* by position: the index, plus `count` for a return */
     uint32_t events;
-    struct sums *begun; /* adds that may happen and began before the position */
-    struct sums *done;  /* adds that were acknowledged before the position */
+    struct sums *begun;   /* adds that may happen and began before the position */
+    struct sums *done;    /* adds that were acknowledged before the position */
     struct sums *fenwick; /* adds acknowledged so far in the sweep, by the position of their invocation */
-    bool grows;         /* no delta is negative */
+    bool grows;           /* no delta is negative */
 };
 
 /* What a read knew when it began. */

@@ -97,7 +97,9 @@ static bool explain_stale(const struct partition *whole, const struct partition 
     print_observation(h, last->op, out);
     buffer_printf(out, ", but ");
     values_print(whole->values, h, set ? newest->value : newest->guard, out);
-    buffer_printf(out, set ? " had been written by process %u and acknowledged " : ", which is newer, had been read by process %u ",
+    buffer_printf(out,
+                  set ? " had been written by process %u and acknowledged "
+                      : ", which is newer, had been read by process %u ",
                   (unsigned)h->process[newest->op]);
     print_duration(h->invoke_ns[last->op] - h->complete_ns[newest->op], out);
     buffer_printf(out, " before the %s began", history_function_name(h, h->f[last->op]));
@@ -137,8 +139,9 @@ static void print_evidence(const struct counterexample *ce, const struct partiti
     buffer_printf(text, " does not behave like a %s.\n\n", m->name);
     uint32_t position = 0;
     while (whole->calls[whole->returns[position]].op != last->op) position++;
-    buffer_printf(text, "Of its %u completed operations, %s%u (by their ends) can be put in order. The next cannot be added:\n",
-                  whole->returns_count, ce->prefix_exact ? "exactly the first " : "perhaps the first ", position);
+    buffer_printf(
+        text, "Of its %u completed operations, %s%u (by their ends) can be put in order. The next cannot be added:\n",
+        whole->returns_count, ce->prefix_exact ? "exactly the first " : "perhaps the first ", position);
     check_print_ops(h, &last->op, 1, text);
     if (ce->could_be_known) {
         buffer_printf(text, "Next to the operations below it could have seen: ");

@@ -28,7 +28,7 @@ uint64_t monotonic_ns(void);
 struct budget budget_of(const struct check_options *o); /* o may be NULL */
 /* A share that ends after at most limit_ns from now, and never later than its whole. */
 struct budget budget_share(const struct budget *whole, uint64_t limit_ns);
-bool budget_spent_now(struct budget *b); /* looks at the clock */
+bool budget_spent_now(struct budget *b);            /* looks at the clock */
 static inline bool budget_spent(struct budget *b) { /* for inner loops: looks at the clock at every 256th call */
     return b->state != BUDGET_LEFT || (++b->ticks % 256 == 0 && budget_spent_now(b));
 }
@@ -40,7 +40,7 @@ void budget_release(struct budget *b, uint64_t bytes);
 void result_start(struct check_result *out, const char *name);
 /* Sets verdict and detail. */
 void result_set(struct check_result *out, enum verdict v, const char *format, ...) PRINTF_LIKE(3, 4);
-void result_explain(struct check_result *out, struct buffer *text); /* takes over the text */
+void result_explain(struct check_result *out, struct buffer *text);             /* takes over the text */
 void result_ops(struct check_result *out, const uint32_t *ops, uint32_t count); /* sorted, each once */
 
 /* Is the history one that a check can trust? Otherwise the result becomes unknown, naming the operation. */
@@ -48,7 +48,7 @@ bool history_trusted(const struct history *h, struct check_result *out);
 
 /* --- text ---------------------------------------------------------------------------------------------------------- */
 
-#define LIST_PRINT_MAX 16u /* longer lists are cut in the middle */
+#define LIST_PRINT_MAX 16u                                                 /* longer lists are cut in the middle */
 void print_key(const struct history *h, uint32_t key, struct buffer *out); /* `key k3` */
 void print_duration(uint64_t ns, struct buffer *out);                      /* `1.2 s`, `35 ms` */
 void print_value(const struct history *h, struct value v, struct buffer *out);
@@ -60,8 +60,8 @@ const char *buffer_text(struct buffer *b); /* with a NUL behind it; valid until 
 /* --- values: interned within one partition --------------------------------------------------------------------------- */
 
 #define VALUE_ID_NIL 0u
-#define VALUE_ID_EMPTY 1u          /* the list without elements; longer ones are (prefix, last element) */
-#define VALUE_ID_MAX 0x7ffffffeu   /* ids have 31 bits */
+#define VALUE_ID_EMPTY 1u        /* the list without elements; longer ones are (prefix, last element) */
+#define VALUE_ID_MAX 0x7ffffffeu /* ids have 31 bits */
 
 struct value_entry {
     uint32_t kind;

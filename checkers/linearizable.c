@@ -159,8 +159,7 @@ static void conclude(struct linearizability *l) {
         result_set(l->out, VERDICT_UNKNOWN,
                    "%s: the %s was spent (%s, %u MiB at most) when %u of %u completed operations were in order; %u of "
                    "%u keys are linearizable, %u undecided",
-                   buffer_text(&key),
-                   l->undecided_state == BUDGET_MEMORY_SPENT ? "memory allowed" : "time allowed",
+                   buffer_text(&key), l->undecided_state == BUDGET_MEMORY_SPENT ? "memory allowed" : "time allowed",
                    buffer_text(&spent), (unsigned)(l->budget.memory_bytes_max >> 20), l->undecided_progress,
                    l->undecided_calls, l->valid_count, l->groups.count, l->undecided_count);
     } else if (l->bad_op != NONE) {

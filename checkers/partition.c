@@ -68,8 +68,7 @@ static bool failed_cas_that_saw(const struct history *h, uint32_t op) {
     if (h->status[op] != OP_FAIL || h->f[op] != OP_CAS) return false;
     struct value argument = h->argument[op], seen = h->result[op];
     if (seen.kind != VALUE_INT && seen.kind != VALUE_STRING) return false;
-    return argument.kind == VALUE_LIST && argument.size == 2 &&
-           !history_value_equal(h, h->pool[argument.first], seen);
+    return argument.kind == VALUE_LIST && argument.size == 2 && !history_value_equal(h, h->pool[argument.first], seen);
 }
 
 static bool returns(const struct history *h, uint32_t op) {

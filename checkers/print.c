@@ -84,10 +84,20 @@ void print_op(const struct history *h, uint32_t op, struct buffer *out) {
 
 /* --- tables ------------------------------------------------------------------------------------------------------------ */
 
-enum { COLUMN_TIME, COLUMN_TOOK, COLUMN_PROCESS, COLUMN_NODE, COLUMN_F, COLUMN_KEY, COLUMN_ARGUMENT, COLUMN_RESULT,
-       COLUMN_STATUS, COLUMNS };
-static const char *const headings[COLUMNS] = {"time s", "took", "process", "node",  "f",
-                                              "key",    "argument", "result", "status"};
+enum {
+    COLUMN_TIME,
+    COLUMN_TOOK,
+    COLUMN_PROCESS,
+    COLUMN_NODE,
+    COLUMN_F,
+    COLUMN_KEY,
+    COLUMN_ARGUMENT,
+    COLUMN_RESULT,
+    COLUMN_STATUS,
+    COLUMNS
+};
+static const char *const headings[COLUMNS] = {"time s", "took",     "process", "node",  "f",
+                                              "key",    "argument", "result",  "status"};
 
 static void print_cell(const struct history *h, uint32_t op, uint32_t column, struct buffer *out) {
     uint64_t at = h->invoke_ns[op];
@@ -98,7 +108,7 @@ static void print_cell(const struct history *h, uint32_t op, uint32_t column, st
         break;
     case COLUMN_PROCESS: buffer_printf(out, "%" PRIu32, h->process[op]); break;
     case COLUMN_NODE:
-        if (h->node[op] != NODE_UNKNOWN) buffer_printf(out, "%u", (unsigned)h->node[op]);
+        if (h->node[op] != NODE_UNKNOWN) buffer_printf(out, "n%u", h->node[op] + 1u);
         break;
     case COLUMN_F: buffer_printf(out, "%s", history_function_name(h, h->f[op])); break;
     case COLUMN_KEY: buffer_printf(out, "%s", history_text(h, h->key[op])); break;

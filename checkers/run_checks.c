@@ -16,7 +16,7 @@ struct availability {
     uint64_t within_ns, end_ns;
     uint64_t *ok_ns; /* ends of ok operations, ascending, then UINT64_MAX */
     uint32_t ok_count;
-    uint64_t *invoke_ns; /* of all operations, then UINT64_MAX */
+    uint64_t *invoke_ns;            /* of all operations, then UINT64_MAX */
     uint64_t *start_ns, *end_ns_of; /* of the faults, ascending, each then UINT64_MAX */
     uint32_t judged;
 };

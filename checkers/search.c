@@ -60,8 +60,8 @@ static void assign_slots(struct search *s) {
     uint32_t *unused = arena_alloc(&s->arena, p->count * sizeof *unused);
     uint32_t unused_count = 0, slots = 0;
     for (uint32_t c = 0, r = 0; c < p->count || r < p->returns_count;) {
-        bool call_next = r == p->returns_count ||
-                         (c < p->count && p->calls[c].invoked < p->calls[p->returns[r]].returned);
+        bool call_next =
+            r == p->returns_count || (c < p->count && p->calls[c].invoked < p->calls[p->returns[r]].returned);
         if (call_next) {
             s->slot[c++] = unused_count ? unused[--unused_count] : slots++;
         } else {
@@ -83,8 +83,8 @@ static void assign_classes(struct search *s) {
         s->class_of[c] = NONE;
         if (call->effect == EFFECT_NONE) continue; /* reads are never a choice */
         bool inserted = false;
-        uint64_t *id = map64_put(&s->classes,
-                                 (uint64_t)call->guard << 33 | (uint64_t)call->value << 2 | call->effect, &inserted);
+        uint64_t *id =
+            map64_put(&s->classes, (uint64_t)call->guard << 33 | (uint64_t)call->value << 2 | call->effect, &inserted);
         if (inserted) *id = s->classes.count - 1;
         s->class_of[c] = (uint32_t)*id;
     }
@@ -340,7 +340,8 @@ static void offer_optional_sets(struct search *s, uint32_t limit, bool blind_too
     for (uint32_t c = s->next[s->head_ok]; c != s->head_ok && s->p->calls[c].invoked < limit; c = s->next[c])
         if (s->p->calls[c].guard != GUARD_ANY) offer_suppliers(s, s->p->calls[c].guard, limit, blind_too, stamp);
     if (s->optional_guards == 0) return;
-    for (uint32_t c = s->next[s->head_optional]; c != s->head_optional && s->p->calls[c].invoked < limit; c = s->next[c])
+    for (uint32_t c = s->next[s->head_optional]; c != s->head_optional && s->p->calls[c].invoked < limit;
+         c = s->next[c])
         if (s->p->calls[c].guard != GUARD_ANY) offer_suppliers(s, s->p->calls[c].guard, limit, blind_too, stamp);
 }
 

@@ -35,8 +35,8 @@ struct search {
     uint32_t head_ok, head_optional;
     uint8_t *placed;
     uint32_t *slot;
-    uint64_t *bits;     /* of linearized calls that have not returned before `first` */
-    uint32_t *words_at; /* by return: words of bits in use */
+    uint64_t *bits;            /* of linearized calls that have not returned before `first` */
+    uint32_t *words_at;        /* by return: words of bits in use */
     uint32_t first, first_max; /* the first return that is still open */
     uint32_t state;            /* value id */
 
@@ -44,10 +44,10 @@ struct search {
      * that set it. */
     uint32_t tracked;
     uint32_t *need_ok, *need_any, *supply;
-    uint32_t *appenders; /* calls that append the value */
-    uint32_t adders;     /* calls that add */
-    uint32_t observers;        /* sum of need_ok */
-    uint32_t optional_guards;  /* optional calls with a guard, in all */
+    uint32_t *appenders;                 /* calls that append the value */
+    uint32_t adders;                     /* calls that add */
+    uint32_t observers;                  /* sum of need_ok */
+    uint32_t optional_guards;            /* optional calls with a guard, in all */
     uint32_t *suppliers, *next_supplier; /* optional sets by value, in order of invocation */
     uint8_t *on_chain;
 

@@ -13,7 +13,7 @@
 
 #include <stdlib.h>
 
-#define TRIAL_SHARE 4        /* no single trial takes more than this part of the time left */
+#define TRIAL_SHARE 4 /* no single trial takes more than this part of the time left */
 #define COULD_BE_CALLS_MAX 64
 
 static enum decision trial(struct search *s, struct partition *p, struct budget *b) {

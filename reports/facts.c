@@ -145,6 +145,42 @@ static void fact_count(struct buffer *out, const char *name, uint64_t count) {
     fact_close(out);
 }
 
+static void option_fact(struct buffer *out, const char *key, const json_t *value, size_t *shown) {
+    if (++*shown > OPTIONS_MAX) return;
+    buffer_printf(out, "<div><dt>");
+    html_clipped(out, bytes_str(key), VALUE_BYTES_MAX);
+    buffer_printf(out, "</dt><dd>");
+    char *text = json_is_string(value) ? xstrdup(json_string_value(value))
+                                       : json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+    html_clipped(out, bytes_str(text_or(text, "")), VALUE_BYTES_MAX);
+    free(text);
+    fact_close(out);
+}
+
+/* Options that say nothing: absent, zero, off, or told elsewhere in the list. */
+static bool option_is_silent(const char *key, const json_t *value) {
+    if (strcmp(key, "nodes") == 0 || strcmp(key, "time") == 0 || strcmp(key, "sets") == 0) return true;
+    if (strcmp(key, "invariants") == 0) return json_is_true(value); /* on is the rule; off must be told */
+    return json_is_null(value) || json_is_false(value) || (json_is_integer(value) && json_integer_value(value) == 0);
+}
+
+/* One entry a fact; an object's entries stand for it. */
+static void option_entries(struct buffer *out, json_t *options, size_t *shown) {
+    const char *key;
+    json_t *value;
+    json_object_foreach(options, key, value) {
+        if (json_is_object(value) && !option_is_silent(key, value)) {
+            const char *inner_key;
+            json_t *inner;
+            json_object_foreach(value, inner_key, inner) {
+                if (!option_is_silent(inner_key, inner)) option_fact(out, inner_key, inner, shown);
+            }
+        } else if (!option_is_silent(key, value)) {
+            option_fact(out, key, value, shown);
+        }
+    }
+}
+
 static void option_facts(struct buffer *out, const char *options_json) {
     json_t *options = json_loads(text_or(options_json, "{}"), 0, NULL);
     if (!json_is_object(options)) {
@@ -152,21 +188,8 @@ static void option_facts(struct buffer *out, const char *options_json) {
         json_decref(options);
         return;
     }
-    const char *key;
-    json_t *value;
     size_t shown = 0;
-    json_object_foreach(options, key, value) {
-        bool empty = (json_is_object(value) && json_object_size(value) == 0) || json_is_null(value);
-        if (empty || ++shown > OPTIONS_MAX) continue;
-        buffer_printf(out, "<div><dt>");
-        html_clipped(out, bytes_str(key), VALUE_BYTES_MAX);
-        buffer_printf(out, "</dt><dd>");
-        char *text = json_is_string(value) ? xstrdup(json_string_value(value))
-                                           : json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
-        html_clipped(out, bytes_str(text_or(text, "")), VALUE_BYTES_MAX);
-        free(text);
-        fact_close(out);
-    }
+    option_entries(out, options, &shown);
     json_decref(options);
 }
 

@@ -319,7 +319,8 @@ struct history *history_valid(struct prng *p, const struct shape *shape) {
         if (ops[i].effect != UINT64_MAX && ops[i].effect > last) last = ops[i].effect;
     }
     for (uint32_t k = 0; shape->final_reads && k < shape->keys; k++) {
-        struct planned read = {.begin = last + 10 * k + 1, .end = last + 10 * k + 2, .process = UINT32_MAX, .f = OP_READ};
+        struct planned read = {
+            .begin = last + 10 * k + 1, .end = last + 10 * k + 2, .process = UINT32_MAX, .f = OP_READ};
         read.status = OP_OK;
         take_effect(h, &read, &cells[k]);
         record(h, &read, ids[k]);

@@ -14,12 +14,12 @@ bool oracle_linearizable(const struct history *h, const char *model, enum touchi
 struct shape {
     const char *model; /* of checkers.h */
     uint32_t ops, clients, keys;
-    uint32_t values;   /* written values are below this; 0: each is written once */
+    uint32_t values; /* written values are below this; 0: each is written once */
     uint32_t info_ppm, fail_ppm, read_ppm;
-    uint64_t mean_ns;  /* of an operation's duration; 0 means 1 ms */
-    bool negative;     /* counters: deltas may be negative */
-    bool repeated;     /* lists: elements are below `values` too */
-    bool final_reads;  /* one client reads every key at the end */
+    uint64_t mean_ns; /* of an operation's duration; 0 means 1 ms */
+    bool negative;    /* counters: deltas may be negative */
+    bool repeated;    /* lists: elements are below `values` too */
+    bool final_reads; /* one client reads every key at the end */
 };
 /* Runs clients against an atomic object: linearizable by construction. */
 struct history *history_valid(struct prng *p, const struct shape *shape);

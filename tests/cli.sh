@@ -37,9 +37,15 @@ expect_refused() {
     run "$@"
     if [ "$status" -eq 254 ] && grep -Eq -- "$pattern" <<<"$err"; then ok "$what"; else not_ok "$what" "$(evidence)"; fi
 }
-is_json() {
-    if command -v python3 >/dev/null; then python3 -m json.tool >/dev/null; elif command -v jq >/dev/null; then
-        jq . >/dev/null; else grep -q '^[[{]'; fi
+# shellcheck disable=SC2317
+is_json() { # of standard input
+    if command -v python3 >/dev/null; then
+        python3 -m json.tool >/dev/null
+    elif command -v jq >/dev/null; then
+        jq . >/dev/null
+    else
+        grep -q '^[[{]'
+    fi
 }
 field() { # NAME < JSON: a plain value of the outermost object
     sed -nE "s/^  \"$1\": \"?([^\",]*)\"?,?$/\1/p" | head -n 1
@@ -88,9 +94,10 @@ expect_says "the seed is printed first" "$(head -n 1 <<<"$out")" '^seed 7$'
 expect_says "the last lines say the verdict" "$(tail -n 4 <<<"$out")" '^verdict +valid$'
 expect_says "the last lines say why" "$(tail -n 4 <<<"$out")" '^why '
 expect_says "the last lines say where the report is" "$(tail -n 4 <<<"$out")" '^report +store/.*report.html$'
-expect_says "the last line is the command that replays the run" "$(tail -n 1 <<<"$out")" '^replay +harrow run calm.lua .*--seed 7'
+expect_says "the last line is the command that replays the run" \
+    "$(tail -n 1 <<<"$out")" '^replay +harrow run calm.lua .*--seed 7'
 expect "the report is there" [ -s "$(sed -n 's/^report *//p' <<<"$out")" ]
-if grep -q $'\033' <<<"$out$err"; then not_ok "no colours outside a terminal" "$out$err"; else ok "no colours outside a terminal"; fi
+expect "no colours outside a terminal" [ "${out/$'\033'/}" = "$out" ]
 expect "a run outside a terminal is silent on standard error" [ -z "$err" ]
 
 run run calm.lua
@@ -103,7 +110,8 @@ expect_says "and it says what was missing" "$out" '^why +load: '
 run run calm.lua --seed 7 --json
 expect_status "run --json keeps the status" 0
 expect "run --json prints one JSON object" is_json <out.txt
-for name in run scenario target world seed mutant verdict checks ops faults virtual_seconds wall_seconds events trace_hash; do
+for name in run scenario target world seed mutant verdict checks ops faults virtual_seconds wall_seconds events \
+    trace_hash; do
     grep -q "^  \"$name\":" out.txt || not_ok "run --json has $name" "$out"
 done
 expect_says "the trace hash is 16 hexadecimal digits" "$(field trace_hash <out.txt)" '^[0-9a-f]{16}$'
@@ -175,7 +183,7 @@ expect_refused "check of neither a file nor a run" 'neither a file nor a run' ch
 
 # --- mistakes ---
 
-expect_refused "no command at all" 'harrow run' 
+expect_refused "no command at all" 'harrow run'
 expect_refused "an unknown command" 'did you mean "run"' rnu calm.lua
 expect_refused "a command of a later release is unknown" 'no command "compare"' compare calm.lua
 expect_refused "an unknown option" 'did you mean --seed' run calm.lua --sead 3
@@ -203,7 +211,7 @@ expect "a store that cannot be made ends with 255" [ "$status" -eq 255 ]
 
 for list in scenarios targets mutants models; do
     run $list --json
-    if [ "$status" -eq 0 ] && is_json <out.txt; then ok "$list --json is JSON"; else not_ok "$list --json is JSON" "$(evidence)"; fi
+    expect "$list --json is JSON" is_json <out.txt
 done
 run doctor
 expect_says "doctor knows of the store" "$out" '^store +ok'
@@ -248,6 +256,7 @@ if [ -n "$replay" ]; then
 else
     not_ok "a hunt prints how to replay the failure" "$err"
 fi
+expect_says "and leaves a trace of it" "$err" '^traced +store/.*trace.txt'
 shrunk=$(sed -n 's/^shrunk *harrow //p' <<<"$err")
 if [ -n "$shrunk" ]; then
     status=0
@@ -274,7 +283,7 @@ expect_refused "a folder without a scenario" 'no scenario' test empty
 pid=$!
 for _ in $(seq 100); do
     sleep 0.1
-    operations=$("$harrow" show last --out killed --json 2>/dev/null | sed -nE 's/^  "operations": ([0-9]+),?/\1/p' || true)
+    operations=$("$harrow" show last --out killed --json 2>/dev/null | field operations || true)
     [ "${operations:-0}" -lt 100 ] || break
 done
 kill -9 $pid 2>/dev/null || true
@@ -299,7 +308,8 @@ run runs --out stopped
 expect_says "what it recorded is stored" "$out" '^long-[^ ]+ +unknown'
 
 status=0
-(trap '' XFSZ; ulimit -f 200; exec "$harrow" run long.lua --time 3000 --seed 5 --out full --no-report) >out.txt 2>err.txt || status=$?
+(trap '' XFSZ; ulimit -f 200; exec "$harrow" run long.lua --time 3000 --seed 5 --out full --no-report) \
+    >out.txt 2>err.txt || status=$?
 out=$(cat out.txt) err=$(cat err.txt)
 expect_status "a store that fails in mid-run makes the run unknown" 2
 expect_says "and is said" "$out" 'not everything is stored|stored: '

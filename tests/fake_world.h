@@ -1,5 +1,5 @@
-/* A world for tests of the run loop: an event heap, clients whose answers a test decides, nodes whose status a test sets.
- * Nothing is replicated; nothing is random. */
+/* A world for tests of the run loop: an event heap, clients whose answers a test decides, nodes whose status a test
+ * sets. Nothing is replicated; nothing is random. */
 #ifndef HARROW_TESTS_FAKE_WORLD_H
 #define HARROW_TESTS_FAKE_WORLD_H
 

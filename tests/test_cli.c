@@ -11,7 +11,7 @@
 
 #include "harness/cli/cli.h"
 
-/* --- options ------------------------------------------------------------------------------------------------------- */
+/* --- options --- */
 
 #define WORDS_MAX 16
 
@@ -98,7 +98,7 @@ static void near_misses_are_found_and_far_ones_are_not(void **state) {
     assert_null(nearest("xyzzy", names, 4));
 }
 
-/* --- pragmas ------------------------------------------------------------------------------------------------------- */
+/* --- pragmas --- */
 
 static void a_scenario_can_pin_its_run_and_the_command_line_stands_over_it(void **state) {
     (void)state;
@@ -135,7 +135,7 @@ static void a_wrong_pragma_is_an_error_that_names_the_file(void **state) {
     assert_non_null(strstr(e.text, "--seed"));
 }
 
-/* --- the pool ------------------------------------------------------------------------------------------------------ */
+/* --- the pool --- */
 
 struct seen {
     uint64_t count, sum, failures, crashes, lowest_failure;

@@ -11,7 +11,7 @@
 
 static const struct world_maker fakes = {.make = fake_make, .reset = fake_reset};
 
-/* --- a generator that a test can follow ----------------------------------------------------------------------------- */
+/* --- a generator that a test can follow --- */
 
 struct steady { /* one operation every `every_ns` (0: as soon as a client is free), at most `limit` */
     struct generator base;
@@ -64,7 +64,7 @@ static struct steady closed_loop(uint32_t limit) {
     return (struct steady){.base = {&steady_ops}, .limit = limit, .f = OP_WRITE};
 }
 
-/* --- a runner with a scenario made by hand -------------------------------------------------------------------------- */
+/* --- a runner with a scenario made by hand --- */
 
 struct bench {
     struct runner *r;
@@ -118,7 +118,7 @@ static void assert_contains(const char *text, const char *part) {
     if (!strstr(text, part)) fail_msg("\"%s\" does not contain \"%s\"", text, part);
 }
 
-/* --- the loop ------------------------------------------------------------------------------------------------------ */
+/* --- the loop --- */
 
 static void completions_are_taken_before_invocations_of_the_same_instant(void **state) {
     (void)state;
@@ -237,7 +237,7 @@ static void a_broken_world_is_an_internal_error(void **state) {
     tear_down(&b);
 }
 
-/* --- phases ---------------------------------------------------------------------------------------------------------- */
+/* --- phases --- */
 
 static void final_reads_come_after_recovery_and_are_marked(void **state) {
     (void)state;
@@ -362,7 +362,7 @@ static void operations_open_at_the_end_are_awaited(void **state) {
     tear_down(&b);
 }
 
-/* --- verdicts -------------------------------------------------------------------------------------------------------- */
+/* --- verdicts --- */
 
 static void an_invariant_ends_the_run_and_decides_though_the_load_is_low(void **state) {
     (void)state;
@@ -456,7 +456,7 @@ static void invalid_stands_over_unknown_in_any_order(void **state) {
     assert_null(run_deciding_check(&r));
 }
 
-/* --- whole runs ------------------------------------------------------------------------------------------------------ */
+/* --- whole runs --- */
 
 /* Runs the text of a scenario on the fake world; the history stays with the runner. */
 static int run_text(struct runner *r, const char *text, struct run_options o, struct run_result *result,
@@ -558,7 +558,7 @@ static void bad_scenarios_and_options_are_refused_with_254(void **state) {
     runner_free(r);
 }
 
-/* --- results --------------------------------------------------------------------------------------------------------- */
+/* --- results --- */
 
 static void the_replay_command_is_exact_and_safe_for_a_shell(void **state) {
     (void)state;

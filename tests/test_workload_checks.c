@@ -267,7 +267,8 @@ static void append_finds_stale_and_future_reads(void **state) {
     add_op(h, 1, 0, 90, OP_APPEND, "x", INT(1), OP_OK, NIL);
     add_op(h, 2, 20, 30, OP_READ, "x", NIL, OP_OK, one);
     add_op(h, 3, 40, 50, OP_READ, "x", NIL, OP_OK, NIL);
-    expect(h, check_append, VERDICT_INVALID, "lacks elements that a read by process 2 had returned 10 ns before it began");
+    expect(h, check_append, VERDICT_INVALID,
+           "lacks elements that a read by process 2 had returned 10 ns before it began");
     history_free(h);
 }
 

@@ -1,6 +1,6 @@
 /* harrow bench: how fast this build is on this machine.
- *   sim    schedules a minute and events a second, through the very same runner that run and hunt use, on one core, with
- *          disks, history, invariants and checks on; and events a second under a saturating load
+ *   sim    schedules a minute and events a second, through the very same runner that run and hunt use, on one core,
+ *          with disks, history, invariants and checks on; and events a second under a saturating load
  *   check  operations a second of the linearizability search, on histories that the simulator made */
 #include "harness/cli/cli.h"
 

@@ -1,5 +1,5 @@
-/* harrow check: judges a history from a JSONL file or from the store. For the models counter and list there is no search
- * to be made: their near-linear checks say more. */
+/* harrow check: judges a history from a JSONL file or from the store. Counters and appends have near-linear checks, all
+ * else is searched for a linearization. */
 #include "harness/cli/cli.h"
 
 #include <stdlib.h>

@@ -154,6 +154,9 @@ struct shrunk {
 void shrink(const struct run_options *o, const struct pool_report *failure, struct shrunk *out);
 void shrunk_free(struct shrunk *s);
 
+/* replay.c: runs `o` with every event as a line of the file; returns what runner_run does. */
+int cli_trace(const struct run_options *o, const char *path, uint64_t *lines, struct run_result *out, struct error *e);
+
 /* print.c: what run, replay and hunt show of one run. */
 void print_header(FILE *out, const struct run_options *o);
 void print_result(FILE *out, const struct run_result *r, const struct run_options *o, bool brief);

@@ -22,7 +22,7 @@ struct hunt {
     double wall_seconds;
 };
 
-/* --- running the seeds --------------------------------------------------------------------------------------------- */
+/* --- running the seeds --- */
 
 static void work(void *ctx, uint64_t index, const volatile sig_atomic_t *interrupted, struct pool_report *out) {
     struct hunt *h = ctx;
@@ -94,10 +94,26 @@ static int run_seeds(struct hunt *h, struct error *e) {
     return failed;
 }
 
-/* --- the first failure --------------------------------------------------------------------------------------------- */
+/* --- the first failure --- */
 
 static const struct pool_report *first_failure(const struct hunt *h) {
     return h->failures_count ? &h->failures[0] : NULL;
+}
+
+/* Every event of the stored failure, beside its report. */
+static void trace_failure(struct hunt *h, const struct run_options *o, const char *run) {
+    char folder[4096];
+    struct error e = {{0}};
+    struct run_result result = {0};
+    uint64_t lines = 0;
+    if (store_run_folder(o->store, run, folder, sizeof folder, &e) == 0) {
+        char *path = xformat("%s/trace.txt", folder);
+        if (cli_trace(o, path, &lines, &result, &e) == 0)
+            fprintf(cli_say(h->c), "traced   %s, %llu lines\n", path, (unsigned long long)lines);
+        free(path);
+    }
+    if (*e.text) fprintf(stderr, "harrow hunt: no trace: %s\n", e.text);
+    run_result_free(&result);
 }
 
 /* The same seed once more, now with the store: the run that the report shows. */
@@ -111,16 +127,19 @@ static int store_failure(struct hunt *h, struct run_result *result, struct error
     struct runner *r = runner_new();
     int status = runner_run(r, &o, result, e);
     runner_free(r);
+    if (status == 0) {
+        FILE *say = cli_say(h->c);
+        if (result->trace_hash != first_failure(h)->trace_hash)
+            fprintf(say,
+                    "\nwarning: seed %llu did not repeat itself (trace %016llx, then %016llx); please report this\n",
+                    (unsigned long long)o.seed, (unsigned long long)first_failure(h)->trace_hash,
+                    (unsigned long long)result->trace_hash);
+        fprintf(say, "\nseed %llu\n", (unsigned long long)o.seed);
+        print_result(say, result, &o, h->c->quiet);
+        if (*result->run_id) trace_failure(h, &o, result->run_id);
+    }
     store_close(o.store);
-    if (status) return -1;
-    FILE *say = cli_say(h->c);
-    if (result->trace_hash != first_failure(h)->trace_hash)
-        fprintf(say, "\nwarning: seed %llu did not repeat itself (trace %016llx, then %016llx); please report this\n",
-                (unsigned long long)o.seed, (unsigned long long)first_failure(h)->trace_hash,
-                (unsigned long long)result->trace_hash);
-    fprintf(say, "\nseed %llu\n", (unsigned long long)o.seed);
-    print_result(say, result, &o, h->c->quiet);
-    return 0;
+    return status ? -1 : 0;
 }
 
 static void print_crash(const struct hunt *h) {
@@ -137,6 +156,10 @@ static void print_crash(const struct hunt *h) {
 /* The original text below a line that pins what fails. */
 static int write_scenario(const struct hunt *h, const struct run_options *o, struct error *e) {
     const char *path = h->c->write;
+    for (size_t i = 0; i < o->sets_count; i++)
+        if (strpbrk(o->sets[i].value, " \t\r\n"))
+            return error_set(e, "%s is not written: a line cannot pin --set %s, whose value has a space", path,
+                             o->sets[i].key);
     FILE *out = fopen(path, "w");
     if (!out) return error_set(e, "cannot write %s: %s", path, strerror(errno));
     const struct pool_report *f = first_failure(h);
@@ -173,7 +196,7 @@ static char *shrink_failure(struct hunt *h, struct error *e, int *failed) {
     return command;
 }
 
-/* --- the outcome --------------------------------------------------------------------------------------------------- */
+/* --- the outcome --- */
 
 static enum verdict verdict_of(const struct hunt *h) {
     if (h->failed) return first_failure(h)->verdict == VERDICT_INVALID ? VERDICT_INVALID : VERDICT_UNKNOWN;

@@ -5,7 +5,7 @@
 
 #include "harness/embedded.h"
 
-/* --- scenarios ----------------------------------------------------------------------------------------------------- */
+/* --- scenarios --- */
 
 static void scenario_row(struct cli *c, const struct embedded_file *file, json_t *array) {
     struct error e = {{0}};
@@ -40,7 +40,7 @@ int command_scenarios(struct cli *c) {
     return EXIT_VALID;
 }
 
-/* --- targets, mutants, models -------------------------------------------------------------------------------------- */
+/* --- targets, mutants, models --- */
 
 int command_targets(struct cli *c) {
     json_t *array = json_array();

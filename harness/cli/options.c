@@ -50,7 +50,7 @@ void options_print(uint32_t mask, FILE *out) {
     }
 }
 
-/* --- near misses --------------------------------------------------------------------------------------------------- */
+/* --- near misses --- */
 
 /* Levenshtein's distance, for names shorter than 48 bytes. */
 static size_t distance(const char *a, const char *b) {
@@ -84,7 +84,7 @@ const char *nearest(const char *typed, const char *const *names, size_t count) {
     return best;
 }
 
-/* --- values -------------------------------------------------------------------------------------------------------- */
+/* --- values --- */
 
 static int parse_u64(const char *text, uint64_t max, uint64_t *out, const char **end) {
     uint64_t v = 0;
@@ -201,7 +201,7 @@ static int apply(struct cli *c, enum option o, char *value) {
     return -1;
 }
 
-/* --- the parser ---------------------------------------------------------------------------------------------------- */
+/* --- the parser --- */
 
 static int find_long(const char *name, size_t size) {
     for (int i = 0; i < OPTIONS_COUNT; i++)

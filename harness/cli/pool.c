@@ -1,9 +1,9 @@
-/* The same work for many indices (seeds), over forked processes. Indices are handed out in order from a counter in shared
- * memory; results come back through one pipe, each in one atomic write. A worker that dies is a result too: the index
- * it worked on is known, and another worker takes its place.
+/* The same work for many indices (seeds), over forked processes. Indices are handed out in order from a counter in
+ * shared memory; results come back through one pipe, each in one atomic write. A worker that dies is a result too: the
+ * index it worked on is known, and another worker takes its place.
  *
- * With stop_at_failure the lowest failing index among those handed out is what counts: work on higher ones is cut short,
- * work on lower ones is awaited. */
+ * With stop_at_failure the lowest failing index among those handed out is what counts: work on higher ones is cut
+ * short, work on lower ones is awaited. */
 #include "harness/cli/cli.h"
 
 #include <errno.h>
@@ -50,7 +50,7 @@ static void lower_limit(struct shared *s, uint64_t to) {
     }
 }
 
-/* --- the worker ---------------------------------------------------------------------------------------------------- */
+/* --- the worker --- */
 
 static void work(struct running *r, uint32_t me) {
     struct shared *s = r->shared;
@@ -76,7 +76,7 @@ static void work(struct running *r, uint32_t me) {
     _exit(write(r->write_end, &goodbye, sizeof goodbye) == (ssize_t)sizeof goodbye ? 0 : 1);
 }
 
-/* --- the parent ---------------------------------------------------------------------------------------------------- */
+/* --- the parent --- */
 
 static int start_worker(struct running *r, uint32_t me, struct error *e) {
     struct slot *slot = &r->shared->slots[me];

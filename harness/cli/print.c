@@ -62,7 +62,7 @@ void print_result(FILE *out, const struct run_result *r, const struct run_option
     buffer_free(&replay);
 }
 
-/* --- the progress line --------------------------------------------------------------------------------------------- */
+/* --- the progress line --- */
 
 void progress_line_start(struct progress_line *p, const struct cli *c) {
     p->on = !c->quiet && isatty(STDERR_FILENO);

@@ -35,41 +35,47 @@ static int compare(struct cli *c, const struct run_info *info, const struct run_
     return -1;
 }
 
-static int run_again(struct cli *c, const struct run_info *info, struct run_options *o, const char *path,
-                     struct error *e) {
+int cli_trace(const struct run_options *o, const char *path, uint64_t *lines, struct run_result *out, struct error *e) {
     struct trace t = {.out = fopen(path, "w")};
     if (!t.out) {
         error_set(e, "cannot write the trace %s: %s", path, strerror(errno));
-        return cli_fail(EXIT_INTERNAL, c, e);
+        return EXIT_INTERNAL;
     }
-    o->trace_line = trace_line;
-    o->trace_ctx = &t;
+    struct run_options traced = *o;
+    traced.trace_line = trace_line;
+    traced.trace_ctx = &t;
+    traced.store = NULL;
+    struct runner *r = runner_new();
+    int status = runner_run(r, &traced, out, e);
+    runner_free(r);
+    bool failed = ferror(t.out);
+    if (fclose(t.out) || failed) fprintf(stderr, "harrow: the trace %s is not complete\n", path);
+    *lines = t.lines;
+    return status;
+}
+
+static int run_again(struct cli *c, const struct run_info *info, struct run_options *o, const char *path,
+                     struct error *e) {
     o->interrupted = &cli_interrupted;
     cli_catch_interrupts();
     FILE *say = cli_say(c);
     fprintf(say, "seed %llu\n", (unsigned long long)o->seed);
-    print_header(say, o);
-    struct runner *r = runner_new();
+    if (!c->quiet) print_header(say, o);
     struct run_result result;
-    int status = runner_run(r, o, &result, e);
-    bool failed = ferror(t.out);
-    if (fclose(t.out) || failed) fprintf(stderr, "harrow replay: the trace %s is not complete\n", path);
-    if (status) {
-        cli_fail(status, c, e);
-    } else {
-        print_result(say, &result, o, c->quiet);
-        fprintf(say, "traced   %s, %llu lines\n", path, (unsigned long long)t.lines);
-        status = cli_verdict_status(result.verdict);
-        if (!cli_interrupted && compare(c, info, &result)) status = EXIT_INTERNAL;
-        if (c->json) {
-            struct buffer json = {0};
-            run_result_json(&result, o, &json);
-            printf("%.*s\n", (int)json.size, (const char *)json.data);
-            buffer_free(&json);
-        }
-        run_result_free(&result);
+    uint64_t lines = 0;
+    int status = cli_trace(o, path, &lines, &result, e);
+    if (status) return cli_fail(status, c, e);
+    print_result(say, &result, o, c->quiet);
+    fprintf(say, "traced   %s, %llu lines\n", path, (unsigned long long)lines);
+    status = cli_verdict_status(result.verdict);
+    if (!cli_interrupted && compare(c, info, &result)) status = EXIT_INTERNAL;
+    if (c->json) {
+        struct buffer json = {0};
+        run_result_json(&result, o, &json);
+        printf("%.*s\n", (int)json.size, (const char *)json.data);
+        buffer_free(&json);
     }
-    runner_free(r);
+    run_result_free(&result);
     return status;
 }
 

@@ -7,7 +7,7 @@
 
 #define OPS_SHOWN_DEFAULT 20u
 
-/* --- runs ---------------------------------------------------------------------------------------------------------- */
+/* --- runs --- */
 
 static json_t *info_json(const struct run_info *r) {
     char hash[17];
@@ -73,7 +73,7 @@ int command_runs(struct cli *c) {
     return EXIT_VALID;
 }
 
-/* --- one run ------------------------------------------------------------------------------------------------------- */
+/* --- one run --- */
 
 struct stored_run {
     struct store *store;
@@ -102,7 +102,7 @@ static void free_run(struct stored_run *r) {
     if (r->store) store_close(r->store);
 }
 
-/* --- show ---------------------------------------------------------------------------------------------------------- */
+/* --- show --- */
 
 static void print_info(const struct stored_run *r) {
     const struct run_info *i = &r->info;
@@ -224,7 +224,7 @@ int command_show(struct cli *c) {
     return status;
 }
 
-/* --- report -------------------------------------------------------------------------------------------------------- */
+/* --- report --- */
 
 int command_report(struct cli *c) {
     struct error e = {{0}}, warning = {{0}};

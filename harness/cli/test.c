@@ -34,7 +34,7 @@ struct suite {
     struct progress_line line;
 };
 
-/* --- what to run --------------------------------------------------------------------------------------------------- */
+/* --- what to run --- */
 
 struct names {
     char **items;
@@ -117,7 +117,7 @@ static int load_suite(struct suite *s, struct error *e) {
     return failed;
 }
 
-/* --- running it ---------------------------------------------------------------------------------------------------- */
+/* --- running it --- */
 
 static struct entry *entry_of(struct suite *s, uint64_t index) {
     size_t low = 0, high = s->count;
@@ -223,7 +223,7 @@ static void on_tick(void *ctx) {
                        (unsigned long long)s->total, left);
 }
 
-/* --- the outcome --------------------------------------------------------------------------------------------------- */
+/* --- the outcome --- */
 
 static int write_junit(const struct suite *s, struct error *e) {
     struct junit_case *cases = xcalloc(s->count, sizeof *cases);

@@ -1,17 +1,18 @@
 -- Generators: what the clients do next, as values that combine (the design of Jepsen's generators). All are pure: asked
 -- for an operation, a generator returns it together with the generator of what follows, and itself stays as it was; so
--- the loop can ask, wait, learn of a completion, and ask again.
+-- the loop can ask, wait, learn of a completion, and ask again. (Some remember an answer to save asking twice.)
 --
 -- A generator is one of
 --   nil                       nothing more
 --   { f = "read", key = "x" } one operation
 --   function(ctx)             called for a generator whenever one is needed, until it returns nil
 --   { g1, g2, ... }           one after the other
---   an object that the functions below make
+--   an object that the functions below make: it has ask(self, ctx) and tell(self, ctx, event)
 --
--- ask(generator, ctx) returns nil (it is over), or operation and next generator, or PENDING, next generator and perhaps
--- a time: nothing can be done before a completion comes or that time (in nanoseconds) is reached. A context has now
--- (nanoseconds), time (seconds), clients (numbers of all), free (those with nothing open), process (by client).
+-- ask returns nil (it is over), or operation and next generator, or PENDING, next generator and perhaps a time: nothing
+-- can be done before a completion comes or that time (in nanoseconds) is reached. tell returns what the generator becomes
+-- by an event. A context has now (nanoseconds), time (seconds), clients (numbers of all), free (those with nothing open),
+-- is_free and process (by client).
 local core = ...
 local gen = {}
 local PENDING = setmetatable({}, { __name = "pending" })
@@ -29,14 +30,12 @@ local function count_of(n, what)
   return n
 end
 
-local function copy(t)
-  local out = {}
-  for key, value in pairs(t) do out[key] = value end
-  return out
-end
-
 local function copy_list(list)
   return table.move(list, 1, #list, 1, {})
+end
+
+local function copy_op(op)
+  return { f = op.f, key = op.key, value = op.value, client = op.client, time = op.time }
 end
 
 local function function_of(f, what)
@@ -44,16 +43,16 @@ local function function_of(f, what)
   return f
 end
 
--- The context of some clients only; set[client] is true for those.
-local function restrict(ctx, set)
-  local free, clients = {}, {}
-  for _, client in ipairs(ctx.free) do
-    if set[client] then free[#free + 1] = client end
+-- The context of some clients only.
+local function restrict(ctx, clients)
+  local free, count, is_free = {}, 0, ctx.is_free
+  for _, client in ipairs(clients) do
+    if is_free[client] then
+      count = count + 1
+      free[count] = client
+    end
   end
-  for _, client in ipairs(ctx.clients) do
-    if set[client] then clients[#clients + 1] = client end
-  end
-  return { now = ctx.now, time = ctx.time, process = ctx.process, clients = clients, free = free }
+  return { now = ctx.now, time = ctx.time, process = ctx.process, is_free = is_free, clients = clients, free = free }
 end
 
 local function earlier(a, b)
@@ -63,110 +62,91 @@ end
 
 -- --- the protocol ---
 
-local Generator = { __name = "generator" } -- the metatable of objects: an object has ask and, if it reacts, tell
-Generator.__index = Generator
-
-function Generator:tell()
-  return self
-end
-
-local function make(object)
-  return setmetatable(object, Generator)
+-- A kind of object: its table of methods. An object that does not react stays what it is.
+local function class()
+  local methods = { __name = "generator", tell = function(self) return self end }
+  methods.__index = methods
+  return methods
 end
 
 local function is_object(g)
-  return type(g) == "table" and getmetatable(g) == Generator
+  local methods = type(g) == "table" and getmetatable(g)
+  return methods and methods.__name == "generator"
 end
 
 local function is_operation(g)
   return type(g) == "table" and rawget(g, "f") ~= nil
 end
 
-local operation_fields = { f = true, key = true, value = true, client = true, time = true }
-
--- Fills in time and client; PENDING when no client of the context, or not the wanted one, is free.
-local function fill(op, ctx)
-  for field in pairs(op) do
-    if not operation_fields[field] then
-      core.fail("an operation has no field '" .. tostring(field) .. "'; it has f, key, value, client and time")
-    end
-  end
-  if type(op.f) ~= "string" then core.fail("an operation needs f, a text such as \"read\"") end
-  if op.key ~= nil and type(op.key) ~= "string" and math.type(op.key) ~= "integer" then
-    core.fail("the key of an operation is a text or a whole number, not a " .. type(op.key))
-  end
-  local client = op.client
-  if client then
-    local found = false
-    for _, free in ipairs(ctx.free) do found = found or free == client end
-    if not found then return PENDING end
-  else
-    if #ctx.free == 0 then return PENDING end
-    client = ctx.free[random(#ctx.free)]
-  end
-  return { f = op.f, key = op.key, value = op.value, client = client, time = op.time or ctx.now }
-end
-
 -- What follows in a list: `first` before the elements from `at` on.
+local Sequence = class()
+
 local function sequence(first, list, at)
   if first == nil and at > #list then return nil end
-  return make {
-    ask = function(self, ctx)
-      local head, i = first, at
-      while true do
-        if head ~= nil then
-          local op, rest, wake = ask(head, ctx)
-          if op then return op, sequence(rest, list, i), wake end
-        end
-        if i > #list then return nil end
-        head, i = list[i], i + 1
-      end
-    end,
-    tell = function(self, ctx, event)
-      if first == nil then return self end
-      return sequence(tell(first, ctx, event), list, at)
-    end,
-  }
+  return setmetatable({ first = first, list = list, at = at }, Sequence)
 end
 
--- A function, with what its last call returned in front.
+function Sequence:ask(ctx)
+  local head, at, list = self.first, self.at, self.list
+  while true do
+    if head ~= nil then
+      local op, rest, wake = ask(head, ctx)
+      if op then return op, sequence(rest, list, at), wake end
+    end
+    if at > #list then return nil end
+    head, at = list[at], at + 1
+  end
+end
+
+function Sequence:tell(ctx, event)
+  local first = tell(self.first, ctx, event)
+  if first == self.first then return self end
+  return sequence(first, self.list, self.at)
+end
+
+-- A function, with what is left of its last call in front.
+local Calls = class()
+
 local function calls(f, current)
-  return make {
-    ask = function(self, ctx)
-      local head = current
-      for _ = 1, EMPTY_STEPS_MAX do
-        if head == nil then
-          head = f(ctx)
-          if head == nil then return nil end
-        end
-        local op, rest, wake = ask(head, ctx)
-        if op then
-          if rest == nil then return op, f, wake end
-          return op, calls(f, rest), wake
-        end
-        head = nil
-      end
-      core.fail("a generator function returned nothing but generators without operations")
-    end,
-    tell = function(self, ctx, event)
-      return calls(f, tell(current, ctx, event))
-    end,
-  }
+  if current == nil then return f end
+  return setmetatable({ f = f, current = current }, Calls)
+end
+
+local function ask_calls(f, head, ctx)
+  for _ = 1, EMPTY_STEPS_MAX do
+    if head == nil then
+      head = f(ctx)
+      if head == nil then return nil end
+    end
+    local op, rest, wake = ask(head, ctx)
+    if op then return op, calls(f, rest), wake end
+    head = nil
+  end
+  core.fail("a generator function returned nothing but generators without operations")
+end
+
+function Calls:ask(ctx)
+  return ask_calls(self.f, self.current, ctx)
+end
+
+function Calls:tell(ctx, event)
+  local current = tell(self.current, ctx, event)
+  return current == self.current and self or calls(self.f, current)
 end
 
 -- Asks any generator.
 function ask(g, ctx)
   if g == nil then return nil end
   local kind = type(g)
-  if kind == "function" then return calls(g):ask(ctx) end
+  if kind == "function" then return ask_calls(g, nil, ctx) end
   if kind == "table" then
-    if is_object(g) then return g:ask(ctx) end
-    if is_operation(g) then
-      local op = fill(g, ctx)
-      if op == PENDING then return PENDING, g end
-      return op, nil
+    if rawget(g, "f") ~= nil and not is_object(g) then
+      local op = core.operation(g, ctx.free, ctx.is_free, ctx.now)
+      if op then return op, nil end
+      return PENDING, g
     end
-    if getmetatable(g) == nil and (#g > 0 or next(g) == nil) then return sequence(nil, g, 1):ask(ctx) end
+    if is_object(g) then return g:ask(ctx) end
+    if getmetatable(g) == nil and (#g > 0 or next(g) == nil) then return Sequence.ask({ list = g, at = 1 }, ctx) end
   end
   core.fail("this is no generator: " .. (kind == "table" and "a table without f and without elements" or "a " .. kind)
     .. "; it is an operation { f = ... }, a function, a list, or made by a function of gen")
@@ -179,24 +159,6 @@ function tell(g, ctx, event)
   return g
 end
 
--- Of several asked side by side, the one whose operation comes first; among equals a random one. Each entry of `asked`
--- is { op, rest, wake }; returns its index, or nil when all are over or pending.
-local function soonest(asked)
-  local best, equals
-  for i, entry in ipairs(asked) do
-    local op = entry.op
-    if op and op ~= PENDING then
-      if not best or op.time < asked[best].op.time then
-        best, equals = i, 1
-      elseif op.time == asked[best].op.time then
-        equals = equals + 1
-        if random(equals) == 1 then best = i end
-      end
-    end
-  end
-  return best
-end
-
 -- --- order ---
 
 -- One after the other, as a plain list does.
@@ -205,13 +167,15 @@ function gen.sequence(...)
 end
 
 -- Waits until every client is free, then goes on as g.
+local Synchronize = class()
+
 function gen.synchronize(g)
-  return make {
-    ask = function(self, ctx)
-      if #ctx.free < #ctx.clients then return PENDING, self end
-      return ask(g, ctx)
-    end,
-  }
+  return setmetatable({ g = g }, Synchronize)
+end
+
+function Synchronize:ask(ctx)
+  if #ctx.free < #ctx.clients then return PENDING, self end
+  return ask(self.g, ctx)
 end
 
 -- Each part begins when every operation of the one before has ended.
@@ -222,472 +186,587 @@ function gen.phases(...)
 end
 
 -- Alternates between a and b, until one is over.
+local FlipFlop = class()
+
 function gen.flip_flop(a, b)
-  return make {
-    ask = function(self, ctx)
-      local op, rest, wake = ask(a, ctx)
-      if op == nil then return nil end
-      if op == PENDING then return PENDING, gen.flip_flop(rest, b), wake end
-      return op, gen.flip_flop(b, rest)
-    end,
-    tell = function(self, ctx, event)
-      return gen.flip_flop(tell(a, ctx, event), tell(b, ctx, event))
-    end,
-  }
+  return setmetatable({ a = a, b = b }, FlipFlop)
 end
 
--- Runs g to its end, and again from its beginning: times times, or for ever: cycle(g), cycle(times, g).
+function FlipFlop:ask(ctx)
+  local op, rest, wake = ask(self.a, ctx)
+  if op == nil then return nil end
+  if op == PENDING then return PENDING, gen.flip_flop(rest, self.b), wake end
+  return op, gen.flip_flop(self.b, rest)
+end
+
+function FlipFlop:tell(ctx, event)
+  local a, b = tell(self.a, ctx, event), tell(self.b, ctx, event)
+  return a == self.a and b == self.b and self or gen.flip_flop(a, b)
+end
+
+-- Runs g to its end, and again from its beginning: cycle(g) for ever, cycle(times, g).
+local Cycle = class()
+
+local function cycle(g, left, current)
+  return setmetatable({ g = g, left = left, current = current }, Cycle)
+end
+
 function gen.cycle(times, g)
   if g == nil then times, g = nil, times end
   if times then count_of(times, "gen.cycle") end
-  local function round(left, current)
-    return make {
-      ask = function(self, ctx)
-        local head, rounds = current, left
-        for _ = 1, EMPTY_STEPS_MAX do
-          if rounds and rounds <= 0 then return nil end
-          local op, rest, wake = ask(head, ctx)
-          if op then return op, round(rounds, rest), wake end
-          head, rounds = g, rounds and rounds - 1
-        end
-        core.fail("gen.cycle: the generator has no operations")
-      end,
-      tell = function(self, ctx, event)
-        return round(left, tell(current, ctx, event))
-      end,
-    }
+  return cycle(g, times, g)
+end
+
+function Cycle:ask(ctx)
+  local head, left = self.current, self.left
+  for _ = 1, EMPTY_STEPS_MAX do
+    if left == 0 then return nil end
+    local op, rest, wake = ask(head, ctx)
+    if op then return op, cycle(self.g, left, rest), wake end
+    head, left = self.g, left and left - 1
   end
-  return round(times, g)
+  core.fail("gen.cycle: the generator has no operations")
+end
+
+function Cycle:tell(ctx, event)
+  local current = tell(self.current, ctx, event)
+  return current == self.current and self or cycle(self.g, self.left, current)
 end
 
 -- The first operation of g again and again: repeated(g), repeated(times, g). g itself never advances.
+local Repeated = class()
+
+local function repeated(times, g)
+  return setmetatable({ times = times, g = g }, Repeated)
+end
+
 function gen.repeated(times, g)
   if g == nil then times, g = nil, times end
   if times then count_of(times, "gen.repeated") end
-  if times == 0 then return gen.sequence() or {} end
-  return make {
-    ask = function(self, ctx)
-      local op, rest, wake = ask(g, ctx)
-      if op == nil then return nil end
-      if op == PENDING then return PENDING, gen.repeated(times, rest), wake end
-      if times == 1 then return op, nil end
-      return op, gen.repeated(times and times - 1, g)
-    end,
-    tell = function(self, ctx, event)
-      return gen.repeated(times, tell(g, ctx, event))
-    end,
-  }
+  return repeated(times, g)
+end
+
+function Repeated:ask(ctx)
+  local times = self.times
+  if times == 0 then return nil end
+  local op, rest, wake = ask(self.g, ctx)
+  if op == nil then return nil end
+  if op == PENDING then return PENDING, repeated(times, rest), wake end
+  return op, repeated(times and times - 1, self.g)
+end
+
+function Repeated:tell(ctx, event)
+  local g = tell(self.g, ctx, event)
+  return g == self.g and self or repeated(self.times, g)
 end
 
 -- --- how many, how long ---
 
 -- At most n operations.
+local Limit = class()
+
+local function limit(n, g)
+  return setmetatable({ n = n, g = g }, Limit)
+end
+
 function gen.limit(n, g)
-  count_of(n, "gen.limit")
-  return make {
-    ask = function(self, ctx)
-      if n == 0 then return nil end
-      local op, rest, wake = ask(g, ctx)
-      if op == nil then return nil end
-      return op, gen.limit(op == PENDING and n or n - 1, rest), wake
-    end,
-    tell = function(self, ctx, event)
-      return gen.limit(n, tell(g, ctx, event))
-    end,
-  }
+  return limit(count_of(n, "gen.limit"), g)
+end
+
+function Limit:ask(ctx)
+  if self.n == 0 then return nil end
+  local op, rest, wake = ask(self.g, ctx)
+  if op == nil then return nil end
+  return op, limit(op == PENDING and self.n or self.n - 1, rest), wake
+end
+
+function Limit:tell(ctx, event)
+  local g = tell(self.g, ctx, event)
+  return g == self.g and self or limit(self.n, g)
 end
 
 -- The first operation only.
 function gen.once(g)
-  return gen.limit(1, g)
+  return limit(1, g)
 end
 
 -- Operations that are due within so many seconds from when it is first asked.
+local TimeLimit = class()
+
+local function time_limit(duration, deadline, g)
+  return setmetatable({ duration = duration, deadline = deadline, g = g }, TimeLimit)
+end
+
 function gen.time_limit(seconds, g)
-  local duration = nanoseconds(seconds, "gen.time_limit")
-  local function until_end(stop, current)
-    return make {
-      ask = function(self, ctx)
-        local deadline = stop or ctx.now + duration
-        if ctx.now >= deadline then return nil end
-        local op, rest, wake = ask(current, ctx)
-        if op == nil then return nil end
-        if op == PENDING then return PENDING, until_end(deadline, rest), earlier(wake, deadline) end
-        if op.time >= deadline then return nil end
-        return op, until_end(deadline, rest)
-      end,
-      tell = function(self, ctx, event)
-        return until_end(stop, tell(current, ctx, event))
-      end,
-    }
-  end
-  return until_end(nil, g)
+  return time_limit(nanoseconds(seconds, "gen.time_limit"), nil, g)
+end
+
+function TimeLimit:ask(ctx)
+  local deadline = self.deadline or ctx.now + self.duration
+  if ctx.now >= deadline then return nil end
+  local op, rest, wake = ask(self.g, ctx)
+  if op == nil then return nil end
+  if op == PENDING then return PENDING, time_limit(self.duration, deadline, rest), earlier(wake, deadline) end
+  if op.time >= deadline then return nil end
+  return op, time_limit(self.duration, deadline, rest)
+end
+
+function TimeLimit:tell(ctx, event)
+  local g = tell(self.g, ctx, event)
+  return g == self.g and self or time_limit(self.duration, self.deadline, g)
 end
 
 -- Ends when n different processes have acted. A process whose operation ended unknown is succeeded by a new one.
+local ProcessLimit = class()
+
+local function process_limit(n, seen, g)
+  return setmetatable({ n = n, seen = seen, g = g }, ProcessLimit)
+end
+
 function gen.process_limit(n, g)
-  count_of(n, "gen.process_limit")
-  local function limited(seen, count, current)
-    return make {
-      ask = function(self, ctx)
-        local op, rest, wake = ask(current, ctx)
-        if op == nil then return nil end
-        if op == PENDING then return PENDING, limited(seen, count, rest), wake end
-        local process = ctx.process[op.client]
-        if seen[process] then return op, limited(seen, count, rest) end
-        if count == n then return nil end
-        local more = copy(seen)
-        more[process] = true
-        return op, limited(more, count + 1, rest)
-      end,
-      tell = function(self, ctx, event)
-        return limited(seen, count, tell(current, ctx, event))
-      end,
-    }
+  return process_limit(count_of(n, "gen.process_limit"), {}, g)
+end
+
+function ProcessLimit:ask(ctx)
+  local op, rest, wake = ask(self.g, ctx)
+  if op == nil then return nil end
+  if op == PENDING then return PENDING, process_limit(self.n, self.seen, rest), wake end
+  local process, seen = ctx.process[op.client], self.seen
+  for _, other in ipairs(seen) do
+    if other == process then return op, process_limit(self.n, seen, rest) end
   end
-  return limited({}, 0, g)
+  if #seen == self.n then return nil end
+  seen = copy_list(seen)
+  seen[#seen + 1] = process
+  return op, process_limit(self.n, seen, rest)
+end
+
+function ProcessLimit:tell(ctx, event)
+  local g = tell(self.g, ctx, event)
+  return g == self.g and self or process_limit(self.n, self.seen, g)
 end
 
 -- Operations of g until one of them has ended ok.
+local UntilOk = class()
+
+local function until_ok(open, g) -- open: processes with an operation of g
+  return setmetatable({ open = open, g = g }, UntilOk)
+end
+
 function gen.until_ok(g)
-  local function waiting(open, current)
-    return make {
-      ask = function(self, ctx)
-        local op, rest, wake = ask(current, ctx)
-        if op == nil then return nil end
-        if op == PENDING then return PENDING, waiting(open, rest), wake end
-        local more = copy(open)
-        more[ctx.process[op.client]] = true
-        return op, waiting(more, rest)
-      end,
-      tell = function(self, ctx, event)
-        local rest = tell(current, ctx, event)
-        if not open[event.process] or event.type == "invoke" then return waiting(open, rest) end
-        if event.type == "ok" then return nil end
-        local fewer = copy(open)
-        fewer[event.process] = nil
-        return waiting(fewer, rest)
-      end,
-    }
+  return until_ok({}, g)
+end
+
+function UntilOk:ask(ctx)
+  local op, rest, wake = ask(self.g, ctx)
+  if op == nil then return nil end
+  if op == PENDING then return PENDING, until_ok(self.open, rest), wake end
+  local open = copy_list(self.open)
+  open[#open + 1] = ctx.process[op.client]
+  return op, until_ok(open, rest)
+end
+
+function UntilOk:tell(ctx, event)
+  local rest, open, mine = tell(self.g, ctx, event), {}, false
+  if event.type == "invoke" then return rest == self.g and self or until_ok(self.open, rest) end
+  for _, process in ipairs(self.open) do
+    if process == event.process then mine = true else open[#open + 1] = process end
   end
-  return waiting({}, g)
+  if mine and event.type == "ok" then return nil end
+  return until_ok(open, rest)
 end
 
 -- --- when ---
 
 -- Operations on average so many seconds apart (exponentially distributed), over all clients together.
+local Stagger = class()
+
+local function stagger(mean, due, g)
+  return setmetatable({ mean = mean, due = due, g = g }, Stagger)
+end
+
 function gen.stagger(seconds, g)
-  local mean = nanoseconds(seconds, "gen.stagger")
-  local function staggered(due, current)
-    return make {
-      ask = function(self, ctx)
-        local op, rest, wake = ask(current, ctx)
-        if op == nil then return nil end
-        local at = due or ctx.now + core.exponential_ns(mean)
-        if op == PENDING then return PENDING, staggered(at, rest), wake end
-        if op.time < at then
-          op = copy(op)
-          op.time = at
-        end
-        return op, staggered(op.time + core.exponential_ns(mean), rest)
-      end,
-      tell = function(self, ctx, event)
-        return staggered(due, tell(current, ctx, event))
-      end,
-    }
+  return stagger(nanoseconds(seconds, "gen.stagger"), nil, g)
+end
+
+function Stagger:ask(ctx)
+  local op, rest, wake = ask(self.g, ctx)
+  if op == nil then return nil end
+  local due = self.due or ctx.now + core.exponential_ns(self.mean)
+  if op == PENDING then return PENDING, stagger(self.mean, due, rest), wake end
+  if op.time < due then
+    op = copy_op(op)
+    op.time = due
   end
-  return staggered(nil, g)
+  return op, stagger(self.mean, op.time + core.exponential_ns(self.mean), rest)
+end
+
+function Stagger:tell(ctx, event)
+  local g = tell(self.g, ctx, event)
+  return g == self.g and self or stagger(self.mean, self.due, g)
 end
 
 -- Operations at least so many seconds apart; evenly, as long as clients are free.
+local Delay = class()
+
+local function delay(distance, due, g)
+  return setmetatable({ distance = distance, due = due, g = g }, Delay)
+end
+
 function gen.delay(seconds, g)
-  local distance = nanoseconds(seconds, "gen.delay")
-  local function delayed(due, current)
-    return make {
-      ask = function(self, ctx)
-        local op, rest, wake = ask(current, ctx)
-        if op == nil then return nil end
-        if op == PENDING then return PENDING, delayed(due, rest), wake end
-        if due and op.time < due then
-          op = copy(op)
-          op.time = due
-        end
-        return op, delayed(op.time + distance, rest)
-      end,
-      tell = function(self, ctx, event)
-        return delayed(due, tell(current, ctx, event))
-      end,
-    }
+  return delay(nanoseconds(seconds, "gen.delay"), nil, g)
+end
+
+function Delay:ask(ctx)
+  local op, rest, wake = ask(self.g, ctx)
+  if op == nil then return nil end
+  if op == PENDING then return PENDING, delay(self.distance, self.due, rest), wake end
+  if self.due and op.time < self.due then
+    op = copy_op(op)
+    op.time = self.due
   end
-  return delayed(nil, g)
+  return op, delay(self.distance, op.time + self.distance, rest)
+end
+
+function Delay:tell(ctx, event)
+  local g = tell(self.g, ctx, event)
+  return g == self.g and self or delay(self.distance, self.due, g)
 end
 
 -- Nothing for so many seconds from when it is first asked; then it is over.
+local Sleep = class()
+
 function gen.sleep(seconds)
-  local duration = nanoseconds(seconds, "gen.sleep")
-  local function asleep(deadline)
-    return make {
-      ask = function(self, ctx)
-        local at = deadline or ctx.now + duration
-        if ctx.now >= at then return nil end
-        return PENDING, asleep(at), at
-      end,
-    }
-  end
-  return asleep(nil)
+  return setmetatable({ duration = nanoseconds(seconds, "gen.sleep") }, Sleep)
+end
+
+function Sleep:ask(ctx)
+  local deadline = self.deadline or ctx.now + self.duration
+  if ctx.now >= deadline then return nil end
+  return PENDING, setmetatable({ duration = self.duration, deadline = deadline }, Sleep), deadline
 end
 
 -- Prints the text into the history, in its turn; takes no time and no client.
+local Log = class()
+
 function gen.log(text)
-  text = tostring(text)
-  return make {
-    ask = function(self, ctx)
-      return { log = text, time = ctx.now }, nil
-    end,
-  }
+  return setmetatable({ text = tostring(text) }, Log)
+end
+
+function Log:ask(ctx)
+  return { log = self.text, time = ctx.now }, nil
 end
 
 -- --- who ---
 
--- n1, g1, n2, g2, ..., rest: the first n1 clients run g1, the next n2 run g2; all others run the rest, if it is given.
-function gen.reserve(...)
-  local arguments, parts, sets, of = table.pack(...), {}, {}, {}
-  local pairs_count = arguments.n // 2
-  local first = 1
-  for i = 1, pairs_count do
-    local n = count_of(arguments[2 * i - 1], "gen.reserve")
-    local set = {}
-    for client = first, first + n - 1 do
-      set[client] = true
-      of[client] = i
-    end
-    first = first + n
-    parts[i], sets[i] = arguments[2 * i], set
+-- Several generators, each with clients of its own: part i has the clients lists[i] and the generator gens[i]. An answer
+-- is remembered (in answers[i]) until something happens to its part. refill(state, i), if there is one, gives a part that
+-- is over its next generator and what the state becomes, or nil.
+local Parts = class()
+
+local function parts(lists, gens, refill, state)
+  local of = {}
+  for i, clients in ipairs(lists) do
+    for _, client in ipairs(clients) do of[client] = i end
   end
-  local rest = arguments.n % 2 == 1 and arguments[arguments.n] or nil
-  return gen.among_reserved(parts, sets, of, first, rest)
+  return setmetatable({ lists = lists, of = of, gens = gens, answers = {}, refill = refill, state = state }, Parts)
 end
 
--- Helper of reserve: parts[i] for the clients in sets[i]; rest for those from `first_rest` on.
-function gen.among_reserved(parts, sets, of, first_rest, rest)
-  local rest_at = #sets + 1
-  local function build(list)
-    return make {
-      ask = function(self, ctx)
-        local asked, next_list, wake, over = {}, {}, nil, true
-        local remaining = {}
-        for _, client in ipairs(ctx.clients) do remaining[client] = client >= first_rest or nil end
-        for i = 1, rest_at do
-          local entry = {}
-          entry.op, entry.rest, entry.wake = ask(list[i], restrict(ctx, sets[i] or remaining))
-          asked[i], next_list[i] = entry, list[i]
-          if entry.op == PENDING then next_list[i], wake = entry.rest, earlier(wake, entry.wake) end
-          over = over and entry.op == nil
-        end
-        if over then return nil end
-        local best = soonest(asked)
-        if not best then return PENDING, build(next_list), wake end
-        next_list[best] = asked[best].rest
-        return asked[best].op, build(next_list)
-      end,
-      tell = function(self, ctx, event)
-        local i = of[event.client] or rest_at
-        local next_list = {}
-        for k = 1, rest_at do next_list[k] = list[k] end
-        next_list[i] = tell(list[i], ctx, event)
-        return build(next_list)
-      end,
-    }
+local function copy_parts(self)
+  local gens, answers = {}, {}
+  for i = 1, #self.lists do gens[i], answers[i] = self.gens[i], self.answers[i] end
+  return setmetatable({ lists = self.lists, of = self.of, gens = gens, answers = answers, refill = self.refill,
+    state = self.state }, Parts)
+end
+
+function Parts:answer_of(i, ctx)
+  local part = restrict(ctx, self.lists[i])
+  for _ = 1, EMPTY_STEPS_MAX do
+    local op, rest, wake = ask(self.gens[i], part)
+    if op == PENDING then self.gens[i] = rest end
+    if op or not self.refill then return { op = op, rest = rest, wake = wake } end
+    local g, state = self.refill(self.state, i)
+    if g == nil then return {} end
+    self.gens[i], self.state = g, state
   end
-  local list = {}
-  for i = 1, #sets do list[i] = parts[i] end
-  list[rest_at] = rest
-  return build(list)
+  core.fail("gen.concurrent_keys: there are keys, but no operations for them")
+end
+
+function Parts:ask(ctx)
+  local best, best_time, equals, wake, over = nil, nil, 0, nil, true
+  for i = 1, #self.lists do
+    local answer = self.answers[i]
+    if not answer or (answer.wake and answer.wake <= ctx.now) then
+      answer = self:answer_of(i, ctx)
+      self.answers[i] = answer
+    end
+    local op = answer.op
+    if op == PENDING then
+      over, wake = false, earlier(wake, answer.wake)
+    elseif op then
+      over = false
+      if not best or op.time < best_time then
+        best, best_time, equals = i, op.time, 1
+      elseif op.time == best_time then -- among equals a random one
+        equals = equals + 1
+        if random(equals) == 1 then best = i end
+      end
+    end
+  end
+  if over then return nil end
+  if not best then return PENDING, self, wake end
+  local following, answer = copy_parts(self), self.answers[best]
+  following.gens[best], following.answers[best] = answer.rest, nil
+  return answer.op, following
+end
+
+function Parts:tell(ctx, event)
+  local i = self.of[event.client]
+  if not i then return self end
+  local g = tell(self.gens[i], ctx, event)
+  if g == self.gens[i] then
+    self.answers[i] = nil
+    return self
+  end
+  local following = copy_parts(self)
+  following.gens[i], following.answers[i] = g, nil
+  return following
+end
+
+-- What the parts are depends on which clients there are, and so is found at the first question.
+local Unparted = class()
+
+local function unparted(lay_out)
+  return setmetatable({ lay_out = lay_out }, Unparted)
+end
+
+function Unparted:ask(ctx)
+  return self.lay_out(ctx.clients):ask(ctx)
+end
+
+-- n1, g1, n2, g2, ..., rest: the first n1 clients run g1, the next n2 run g2; all others run the rest, if it is given.
+function gen.reserve(...)
+  local arguments = table.pack(...)
+  for i = 1, arguments.n - 1, 2 do count_of(arguments[i], "gen.reserve") end
+  return unparted(function(clients)
+    local lists, gens, first = {}, {}, 1
+    for i = 1, arguments.n - 1, 2 do
+      local last = first + arguments[i] - 1
+      if last > #clients then
+        core.fail("gen.reserve: " .. last .. " clients are reserved, but there are only " .. #clients)
+      end
+      lists[#lists + 1] = table.move(clients, first, last, 1, {})
+      gens[#lists] = arguments[i + 1]
+      first = last + 1
+    end
+    if arguments.n % 2 == 1 then
+      lists[#lists + 1] = table.move(clients, first, #clients, 1, {})
+      gens[#lists] = arguments[arguments.n]
+    end
+    return parts(lists, gens)
+  end)
 end
 
 -- Every client runs g for itself, from its beginning.
 function gen.each_client(g)
-  local function build(of, started)
-    return make {
-      ask = function(self, ctx)
-        local asked, names, next_of, wake, over = {}, {}, copy(of), nil, true
-        for i, client in ipairs(ctx.clients) do
-          local current = of[client]
-          if not started[client] then current = g end
-          local entry = {}
-          entry.op, entry.rest, entry.wake = ask(current, restrict(ctx, { [client] = true }))
-          asked[i], names[i] = entry, client
-          if entry.op == PENDING then next_of[client], wake = entry.rest, earlier(wake, entry.wake) end
-          over = over and entry.op == nil
-        end
-        if over then return nil end
-        local all = {}
-        for _, client in ipairs(ctx.clients) do
-          all[client] = true
-          if not started[client] and next_of[client] == nil then next_of[client] = g end
-        end
-        local best = soonest(asked)
-        if not best then return PENDING, build(next_of, all), wake end
-        next_of[names[best]] = asked[best].rest
-        return asked[best].op, build(next_of, all)
-      end,
-      tell = function(self, ctx, event)
-        if not started[event.client] then return self end
-        local next_of = copy(of)
-        next_of[event.client] = tell(of[event.client], restrict(ctx, { [event.client] = true }), event)
-        return build(next_of, started)
-      end,
-    }
-  end
-  return build({}, {})
+  return unparted(function(clients)
+    local lists, gens = {}, {}
+    for i, client in ipairs(clients) do lists[i], gens[i] = { client }, g end
+    return parts(lists, gens)
+  end)
 end
 
 -- --- choice ---
 
 -- Each time one of the list, by chance, until all are over.
 function gen.mix(list)
+  if type(list) ~= "table" or #list == 0 then core.fail("gen.mix: a list of generators is needed") end
   local weighted = {}
   for i, g in ipairs(list) do weighted[i] = { 1, g } end
   return gen.weighted(weighted)
 end
 
 -- The same with weights: weighted { {3, reads}, {1, writes} }.
+local Weighted = class()
+
+local function weighted(entries, chosen)
+  if #entries == 0 then return nil end
+  return setmetatable({ entries = entries, chosen = chosen }, Weighted)
+end
+
 function gen.weighted(list)
-  if type(list) ~= "table" or #list == 0 then core.fail("gen.mix: a list of generators is needed") end
+  if type(list) ~= "table" or #list == 0 then core.fail("gen.weighted: a list of { weight, generator } is needed") end
   for _, entry in ipairs(list) do
     if type(entry) ~= "table" or #entry ~= 2 or math.type(entry[1]) ~= "integer" or entry[1] < 1 then
       core.fail("gen.weighted: elements are { weight, generator } with whole weights above 0")
     end
   end
-  local function draw(entries)
-    local sum = 0
-    for _, entry in ipairs(entries) do sum = sum + entry[1] end
-    local at, i = random(sum), 1
-    while at > entries[i][1] do
-      at = at - entries[i][1]
-      i = i + 1
-    end
-    return i
-  end
-  local function replaced(entries, i, g)
-    local out = copy_list(entries)
-    if g == nil then table.remove(out, i) else out[i] = { entries[i][1], g } end
-    return out
-  end
-  local function mixed(entries, chosen)
-    if #entries == 0 then return nil end
-    return make {
-      ask = function(self, ctx)
-        local left, i = entries, chosen or draw(entries)
-        while true do
-          local op, rest, wake = ask(left[i][2], ctx)
-          if op == PENDING then return PENDING, mixed(replaced(left, i, rest), i), wake end
-          if op then return op, mixed(replaced(left, i, rest), nil) end
-          left = replaced(left, i, nil)
-          if #left == 0 then return nil end
-          i = draw(left)
-        end
-      end,
-      tell = function(self, ctx, event)
-        local out = {}
-        for i, entry in ipairs(entries) do
-          -- What has become nothing keeps its place as an empty list, so that `chosen` still means the same.
-          local rest = tell(entry[2], ctx, event)
-          out[i] = { entry[1], rest == nil and {} or rest }
-        end
-        return mixed(out, chosen)
-      end,
-    }
-  end
-  return mixed(list, nil)
+  return weighted(list, nil)
 end
 
--- Whichever of several has the next operation first.
-function gen.any(...)
-  local function build(list, count)
-    return make {
-      ask = function(self, ctx)
-        local asked, next_list, wake, over = {}, {}, nil, true
-        for i = 1, count do
-          local entry = {}
-          entry.op, entry.rest, entry.wake = ask(list[i], ctx)
-          asked[i], next_list[i] = entry, list[i]
-          if entry.op == PENDING then next_list[i], wake = entry.rest, earlier(wake, entry.wake) end
-          over = over and entry.op == nil
-        end
-        if over then return nil end
-        local best = soonest(asked)
-        if not best then return PENDING, build(next_list, count), wake end
-        next_list[best] = asked[best].rest
-        return asked[best].op, build(next_list, count)
-      end,
-      tell = function(self, ctx, event)
-        local next_list = {}
-        for i = 1, count do next_list[i] = tell(list[i], ctx, event) end
-        return build(next_list, count)
-      end,
-    }
+local function draw_entry(entries)
+  local sum, i = 0, 1
+  for _, entry in ipairs(entries) do sum = sum + entry[1] end
+  local at = random(sum)
+  while at > entries[i][1] do
+    at = at - entries[i][1]
+    i = i + 1
   end
+  return i
+end
+
+local function replaced(entries, i, g)
+  if g == entries[i][2] then return entries end
+  local out = copy_list(entries)
+  if g == nil then table.remove(out, i) else out[i] = { entries[i][1], g } end
+  return out
+end
+
+function Weighted:ask(ctx)
+  local entries = self.entries
+  local i = self.chosen or draw_entry(entries)
+  while true do
+    local op, rest, wake = ask(entries[i][2], ctx)
+    if op == PENDING then return PENDING, weighted(replaced(entries, i, rest), i), wake end
+    if op then return op, weighted(replaced(entries, i, rest), nil) end
+    entries = replaced(entries, i, nil)
+    if #entries == 0 then return nil end
+    i = draw_entry(entries)
+  end
+end
+
+function Weighted:tell(ctx, event)
+  local entries = self.entries
+  for i, entry in ipairs(self.entries) do
+    -- What has become nothing keeps its place as an empty list, so that `chosen` still means the same.
+    local rest = tell(entry[2], ctx, event)
+    if rest ~= entry[2] then entries = replaced(entries, i, rest == nil and {} or rest) end
+  end
+  return entries == self.entries and self or weighted(entries, self.chosen)
+end
+
+-- Whichever of several has the next operation first; among equals a random one.
+local Any = class()
+
+local function any(list, count)
+  return setmetatable({ list = list, count = count }, Any)
+end
+
+function gen.any(...)
   local list = table.pack(...)
-  return build(list, list.n)
+  return any(list, list.n)
+end
+
+function Any:ask(ctx)
+  local list, best, best_op, best_rest, equals, wake, over = {}, nil, nil, nil, 0, nil, true
+  for i = 1, self.count do
+    local op, rest, part_wake = ask(self.list[i], ctx)
+    list[i] = self.list[i]
+    over = over and op == nil
+    if op == PENDING then
+      list[i], wake = rest, earlier(wake, part_wake)
+    elseif op then
+      equals = best and op.time == best_op.time and equals + 1 or 1
+      if not best or op.time < best_op.time or (op.time == best_op.time and random(equals) == 1) then
+        best, best_op, best_rest = i, op, rest
+      end
+    end
+  end
+  if over then return nil end
+  if not best then return PENDING, any(list, self.count), wake end
+  list[best] = best_rest
+  return best_op, any(list, self.count)
+end
+
+function Any:tell(ctx, event)
+  local list, changed = {}, false
+  for i = 1, self.count do
+    list[i] = tell(self.list[i], ctx, event)
+    changed = changed or list[i] ~= self.list[i]
+  end
+  return changed and any(list, self.count) or self
 end
 
 -- --- change ---
 
 -- Every operation as f(op, ctx) returns it.
+local Map = class()
+
+local function map(f, g)
+  return setmetatable({ change = f, g = g }, Map)
+end
+
 function gen.map(f, g)
-  function_of(f, "gen.map")
-  return make {
-    ask = function(self, ctx)
-      local op, rest, wake = ask(g, ctx)
-      if op == nil then return nil end
-      if op ~= PENDING and not op.log then
-        op = f(copy(op), ctx)
-        if not is_operation(op) then core.fail("gen.map: the function must return an operation, not a " .. type(op)) end
-        op.time = op.time or ctx.now
-      end
-      return op, gen.map(f, rest), wake
-    end,
-    tell = function(self, ctx, event)
-      return gen.map(f, tell(g, ctx, event))
-    end,
-  }
+  return map(function_of(f, "gen.map"), g)
+end
+
+function Map:ask(ctx)
+  local op, rest, wake = ask(self.g, ctx)
+  if op == nil then return nil end
+  if op ~= PENDING and not op.log then
+    local time, client = op.time, op.client
+    op = self.change(copy_op(op), ctx)
+    if not is_operation(op) then core.fail("gen.map: the function must return an operation, not a " .. type(op)) end
+    op.time, op.client = op.time or time, op.client or client
+  end
+  return op, map(self.change, rest), wake
+end
+
+function Map:tell(ctx, event)
+  local g = tell(self.g, ctx, event)
+  return g == self.g and self or map(self.change, g)
 end
 
 -- Only the operations for which f(op, ctx) is true.
-function gen.filter(f, g)
-  function_of(f, "gen.filter")
-  return make {
-    ask = function(self, ctx)
-      local current = g
-      for _ = 1, EMPTY_STEPS_MAX do
-        local op, rest, wake = ask(current, ctx)
-        if op == nil then return nil end
-        if op == PENDING or op.log or f(op, ctx) then return op, gen.filter(f, rest), wake end
-        current = rest
-      end
-      core.fail("gen.filter: none of " .. EMPTY_STEPS_MAX .. " operations passed")
-    end,
-    tell = function(self, ctx, event)
-      return gen.filter(f, tell(g, ctx, event))
-    end,
-  }
+local Filter = class()
+
+local function filter(f, g)
+  return setmetatable({ passes = f, g = g }, Filter)
 end
 
--- As g, but at every event f(g, ctx, event) decides what it becomes.
-function gen.on_update(f, g)
-  function_of(f, "gen.on_update")
-  return make {
-    ask = function(self, ctx)
-      local op, rest, wake = ask(g, ctx)
-      if op == nil then return nil end
-      return op, gen.on_update(f, rest), wake
-    end,
-    tell = function(self, ctx, event)
-      return gen.on_update(f, f(g, ctx, event))
-    end,
-  }
+function gen.filter(f, g)
+  return filter(function_of(f, "gen.filter"), g)
 end
+
+function Filter:ask(ctx)
+  local current = self.g
+  for _ = 1, EMPTY_STEPS_MAX do
+    local op, rest, wake = ask(current, ctx)
+    if op == nil then return nil end
+    if op == PENDING or op.log or self.passes(op, ctx) then return op, filter(self.passes, rest), wake end
+    current = rest
+  end
+  core.fail("gen.filter: none of " .. EMPTY_STEPS_MAX .. " operations passed")
+end
+
+function Filter:tell(ctx, event)
+  local g = tell(self.g, ctx, event)
+  return g == self.g and self or filter(self.passes, g)
+end
+
+-- As g, but at every event f(g, ctx, event) decides what it becomes; gen.update(g, ctx, event) is what it would become.
+local OnUpdate = class()
+
+local function on_update(f, g)
+  return setmetatable({ react = f, g = g }, OnUpdate)
+end
+
+function gen.on_update(f, g)
+  return on_update(function_of(f, "gen.on_update"), g)
+end
+
+function OnUpdate:ask(ctx)
+  local op, rest, wake = ask(self.g, ctx)
+  if op == nil then return nil end
+  return op, on_update(self.react, rest), wake
+end
+
+function OnUpdate:tell(ctx, event)
+  local g = self.react(self.g, ctx, event)
+  return g == self.g and self or on_update(self.react, g)
+end
+
+gen.update = tell
 
 -- --- per key ---
 
@@ -697,38 +776,60 @@ local function key_at(keys, i)
   return keys[i]
 end
 
+local function keys_of(keys, what)
+  if type(keys) ~= "table" and type(keys) ~= "function" and math.type(keys) ~= "integer" then
+    core.fail(what .. ": the keys are a list, a count or a function(i), not a " .. type(keys))
+  end
+  return keys
+end
+
+-- g with that key in every operation.
+local Keyed = class()
+
 local function with_key(key, g)
-  return gen.map(function(op)
-    op.key = key
-    return op
-  end, g)
+  return setmetatable({ key = key, g = g }, Keyed)
+end
+
+function Keyed:ask(ctx)
+  local op, rest, wake = ask(self.g, ctx)
+  if op == nil then return nil end
+  if op ~= PENDING and not op.log then op.key = self.key end
+  return op, with_key(self.key, rest), wake
+end
+
+function Keyed:tell(ctx, event)
+  local g = tell(self.g, ctx, event)
+  return g == self.g and self or with_key(self.key, g)
 end
 
 -- f(key) for one key after the other: keys is a list, a count ("k0", "k1", ...), or function(i).
 function gen.sequential_keys(keys, f)
   function_of(f, "gen.sequential_keys")
-  local function at(i, current)
-    return make {
-      ask = function(self, ctx)
-        local head, n = current, i
-        for _ = 1, EMPTY_STEPS_MAX do
-          if head == nil then
-            local key = key_at(keys, n)
-            if key == nil then return nil end
-            head, n = with_key(key, f(key)), n + 1
-          end
-          local op, rest, wake = ask(head, ctx)
-          if op then return op, at(n, rest), wake end
-          head = nil
-        end
-        core.fail("gen.sequential_keys: there are keys, but no operations for them")
-      end,
-      tell = function(self, ctx, event)
-        return at(i, tell(current, ctx, event))
-      end,
-    }
+  keys_of(keys, "gen.sequential_keys")
+
+  local at = class()
+  local function from(next_key, current)
+    return setmetatable({ next_key = next_key, current = current }, at)
   end
-  return at(1, nil)
+  function at:ask(ctx)
+    local head, n = self.current, self.next_key
+    for _ = 1, EMPTY_STEPS_MAX do
+      if head == nil then
+        local key = key_at(keys, n)
+        if key == nil then return nil end
+        head, n = with_key(key, f(key)), n + 1
+      end
+      local op, rest, wake = ask(head, ctx)
+      if op then return op, from(n, rest), wake end
+      head = nil
+    end
+    core.fail("gen.sequential_keys: there are keys, but no operations for them")
+  end
+  function at:tell(ctx, event)
+    local current = tell(self.current, ctx, event)
+    return current == self.current and self or from(self.next_key, current)
+  end
+  return from(1, nil)
 end
 
 -- Groups of n clients, each on a key of its own with f(key); a group that is done takes the next key. So each key sees
@@ -736,68 +837,34 @@ end
 function gen.concurrent_keys(n, keys, f)
   if count_of(n, "gen.concurrent_keys") == 0 then core.fail("gen.concurrent_keys: at least one client per key") end
   function_of(f, "gen.concurrent_keys")
-  local function build(groups, next_key)
-    local function group_of(client) return (client - 1) // n + 1 end
-    return make {
-      ask = function(self, ctx)
-        local groups_count = #ctx.clients // n
-        if groups_count == 0 then
-          core.fail("gen.concurrent_keys: " .. n .. " clients per key are needed, there are " .. #ctx.clients)
-        end
-        local order = {}
-        for i, client in ipairs(ctx.clients) do order[client] = i end
-        local asked, now_groups, wake, over, coming = {}, {}, nil, true, next_key
-        for i = 1, groups_count do
-          local set, current = {}, groups[i]
-          for client, place in pairs(order) do set[client] = group_of(place) == i or nil end
-          local part, entry = restrict(ctx, set), {}
-          for _ = 1, EMPTY_STEPS_MAX do
-            if current == nil then
-              local key = key_at(keys, coming)
-              if key == nil then break end
-              current, coming = with_key(key, f(key)), coming + 1
-            end
-            entry.op, entry.rest, entry.wake = ask(current, part)
-            if entry.op then break end
-            current = nil
-          end
-          if entry.op == PENDING then current, wake = entry.rest, earlier(wake, entry.wake) end
-          asked[i], now_groups[i] = entry, current
-          over = over and entry.op == nil
-        end
-        if over then return nil end
-        local best = soonest(asked)
-        if not best then return PENDING, build(now_groups, coming), wake end
-        now_groups[best] = asked[best].rest
-        return asked[best].op, build(now_groups, coming)
-      end,
-      tell = function(self, ctx, event)
-        local out = {}
-        for i, current in pairs(groups) do
-          out[i] = current
-          if group_of(event.client) == i then out[i] = tell(current, ctx, event) end
-        end
-        return build(out, next_key)
-      end,
-    }
-  end
-  return build({}, 1)
+  keys_of(keys, "gen.concurrent_keys")
+  return unparted(function(clients)
+    local lists = {}
+    for i = 1, #clients // n do lists[i] = table.move(clients, (i - 1) * n + 1, i * n, 1, {}) end
+    if #lists == 0 then
+      core.fail("gen.concurrent_keys: " .. n .. " clients per key are needed, there are " .. #clients)
+    end
+    return parts(lists, {}, function(next_key)
+      local key = key_at(keys, next_key)
+      if key == nil then return nil end
+      return with_key(key, f(key)), next_key + 1
+    end, 1)
+  end)
 end
 
 -- --- running ---
 
--- What the loop in C speaks to. peek(now, free, process) returns the time of the next operation, or of when to ask again,
--- nil (wait for a completion) or false (over); take() commits to the operation; update(...) tells of a completion.
+-- What the loop in C speaks to. peek(now, free, is_free, process) returns the time of the next operation, or of when to
+-- ask again, nil (wait for a completion) or false (over); take() commits to the operation; update(...) tells of an end.
 local function driver(g, clients)
   local all, announced, following, open = {}, nil, nil, {}
   for client = 1, clients do all[client] = client end
-  local ctx = { now = 0, time = 0, clients = all, free = all, process = all }
+  local ctx
   local self = {}
 
-  function self.peek(now_ns, free, process)
-    ctx = { now = now_ns, time = core.seconds(now_ns), clients = all, free = free, process = process }
-    -- Nothing has happened since: another question would only draw another, later time.
-    if announced then return math.max(announced.time, 0) end
+  function self.peek(now, free, is_free, process)
+    ctx = { now = now, time = core.seconds(now), clients = all, free = free, is_free = is_free, process = process }
+    if announced then return announced.time end -- nothing has happened since
     for _ = 1, EMPTY_STEPS_MAX do
       local op, rest, wake = ask(g, ctx)
       if op == nil then
@@ -807,11 +874,13 @@ local function driver(g, clients)
       if op == PENDING then
         g = rest
         if not wake then return nil end
-        if wake > now_ns then return wake end
+        if wake > now then return wake end
       elseif not op.log then
+        if not is_free[op.client] then core.fail("gen.map: the client that the function chose is not free") end
+        op.time = math.max(op.time, 0)
         announced, following = op, rest
-        return math.max(op.time, 0)
-      elseif op.time > now_ns then
+        return op.time
+      elseif op.time > now then
         return op.time
       else
         print(op.log)
@@ -821,14 +890,13 @@ local function driver(g, clients)
     core.fail("the generator does nothing but wait for the present moment")
   end
 
-  function self.update(now_ns, kind, client, process, f, key, value)
+  function self.update(now, kind, client, process, f, key, value)
     if kind == "invoke" then return end -- take has told of it
     if f ~= "read" and open[client] then value = open[client].value end
     open[client] = nil
-    local event = { type = kind, client = client, process = process, f = f, key = key, value = value, now = now_ns,
-      time = core.seconds(now_ns) }
     announced = nil
-    g = tell(g, ctx, event)
+    g = tell(g, ctx, { type = kind, client = client, process = process, f = f, key = key, value = value, now = now,
+      time = core.seconds(now) })
   end
 
   function self.take()
@@ -842,6 +910,17 @@ local function driver(g, clients)
   return self
 end
 
+-- The made-up clock of gen.simulate: what is open, in order of its end.
+local function simulated_free(open, clients)
+  local free, is_free = {}, {}
+  for client = 1, clients do is_free[client] = true end
+  for _, entry in ipairs(open) do is_free[entry.op.client] = false end
+  for client = 1, clients do
+    if is_free[client] then free[#free + 1] = client end
+  end
+  return free, is_free
+end
+
 -- Runs a generator on a made-up clock and returns the events in order: { type, f, key, value, client, process, time }.
 --   clients = 3           how many
 --   latency = 0.01        seconds of each operation, or function(op)
@@ -850,8 +929,7 @@ end
 function gen.simulate(g, given)
   local options = { clients = 3, latency = 0.01, result = "ok", most = 1000, time = math.huge }
   for key, value in pairs(given or {}) do options[key] = value end
-  local run, events, open, now_ns, count = driver(g, options.clients), {}, {}, 0, 0
-  local process = {}
+  local run, events, open, now_ns, count, process = driver(g, options.clients), {}, {}, 0, 0, {}
   for client = 1, options.clients do process[client] = client - 1 end
   local function outcome(option, op)
     if type(option) == "function" then return option(op) end
@@ -861,40 +939,33 @@ function gen.simulate(g, given)
     events[#events + 1] = { type = kind, f = op.f, key = op.key, value = value, client = op.client,
       process = process[op.client], time = core.seconds(now_ns) }
   end
-  local function complete(i)
-    local entry = table.remove(open, i)
-    local op = entry.op
+  local function invoke()
+    local op = run.take()
+    count = count + 1
+    note("invoke", op, op.value)
+    local kind, value = outcome(options.result, op)
+    if value == nil then value = op.value end
+    local ends = now_ns + nanoseconds(outcome(options.latency, op), "gen.simulate: latency")
+    local at = #open + 1
+    while at > 1 and open[at - 1].ends > ends do at = at - 1 end
+    table.insert(open, at, { op = op, kind = kind, value = value, ends = ends })
+  end
+  local function complete()
+    local entry = table.remove(open, 1)
+    local op, client = entry.op, entry.op.client
+    now_ns = math.max(now_ns, entry.ends)
     note(entry.kind, op, entry.value)
-    run.update(now_ns, entry.kind, op.client, process[op.client], op.f, op.key, entry.value)
-    if entry.kind == "info" then process[op.client] = process[op.client] + options.clients end
+    run.update(now_ns, entry.kind, client, process[client], op.f, op.key, entry.value)
+    if entry.kind == "info" then process[client] = process[client] + options.clients end
   end
   while true do
-    local free, busy, first = {}, {}, nil
-    for i, entry in ipairs(open) do
-      busy[entry.op.client] = true
-      if not first or entry.ends < open[first].ends then first = i end
-    end
-    for client = 1, options.clients do
-      if not busy[client] then free[#free + 1] = client end
-    end
-    local due
-    if count < options.most then due = run.peek(now_ns, free, copy_list(process)) else due = false end
-    local ends = first and open[first].ends
+    local free, is_free = simulated_free(open, options.clients)
+    local due = count < options.most and run.peek(now_ns, free, is_free, copy_list(process))
+    local ends = open[1] and open[1].ends
     if due and (not ends or due < ends) and core.seconds(math.max(due, now_ns)) < options.time then
-      if due > now_ns then
-        now_ns = due
-      else
-        local op = run.take()
-        count = count + 1
-        note("invoke", op, op.value)
-        local kind, value = outcome(options.result, op)
-        if value == nil then value = op.value end
-        open[#open + 1] = { op = op, kind = kind, value = value,
-          ends = now_ns + nanoseconds(outcome(options.latency, op), "gen.simulate: latency") }
-      end
+      if due > now_ns then now_ns = due else invoke() end
     elseif ends then
-      now_ns = math.max(now_ns, ends)
-      complete(first)
+      complete()
     else
       return events
     end
@@ -920,8 +991,10 @@ local function generator(given)
   if clients ~= nil and (math.type(clients) ~= "integer" or clients < 1 or clients > 4096) then
     core.fail("generator: clients must be a whole number from 1 to 4096, not " .. tostring(clients))
   end
-  if #given == 0 then core.fail("generator: the generator itself is missing: generator { clients = 10, gen.mix { ... } }") end
-  local body = #given == 1 and given[1] or table.move(given, 1, #given, 1, {})
+  if #given == 0 then
+    core.fail("generator: the generator itself is missing: generator { clients = 10, gen.mix { ... } }")
+  end
+  local body = #given == 1 and given[1] or copy_list(given)
   return setmetatable({ clients = clients, final = given.final, body = body }, Workload)
 end
 
@@ -935,8 +1008,5 @@ local function prepare(workload, clients, clients_given)
   end
   return workload, clients, nil
 end
-
--- For functions of on_update that pass the event on: what g becomes by it.
-gen.update = tell
 
 return { gen = gen, generator = generator, driver = driver, prepare = prepare }

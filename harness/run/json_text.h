@@ -4,8 +4,8 @@
 
 #include <jansson.h>
 
-/* jansson takes UTF-8 only. What is not (an operation's value, say) has those bytes replaced by '?', rather than lose the
- * whole object. NULL is "". */
+/* jansson takes UTF-8 only. What is not (an operation's value, say) has those bytes replaced by '?', rather than lose
+ * the whole object. NULL is "". */
 json_t *json_text(const char *text);
 
 #endif

@@ -55,7 +55,7 @@ static void judge_recovers(struct runner *r, struct checks *c) {
             xformat("after everything was healed, for %.1f s: %s", (double)settle_ns / (double)NS_PER_S, v->missing));
 }
 
-/* --- the scenario's own checks ------------------------------------------------------------------------------------- */
+/* --- the scenario's own checks --- */
 
 const char *run_model_for(const struct history *h) {
     const uint32_t read = 1u << OP_READ, write = 1u << OP_WRITE, cas = 1u << OP_CAS, add_to = 1u << OP_ADD,
@@ -111,7 +111,7 @@ static void judge_history(struct runner *r, struct checks *c) {
     name_it(faults, "faults");
 }
 
-/* --- the merge ------------------------------------------------------------------------------------------------------- */
+/* --- the merge --- */
 
 const struct check_result *run_deciding_check(const struct run_result *r) {
     const struct check_result *decides = NULL;

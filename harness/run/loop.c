@@ -100,8 +100,8 @@ static void finish_if_idle(struct runner *r) {
     if (r->generator_done && r->clients_free == r->clients) halt(r, HALT_DONE);
 }
 
-/* Issues everything that is due before the phase ends. With no client free the generator is not asked: a completion will
- * see to it. */
+/* Issues everything that is due before the phase ends. With no client free the generator is not asked: a completion
+ * will see to it. */
 static void pump(struct runner *r) {
     if (now_ns(r) >= r->until_ns) return;
     while (r->generator && !r->generator_done && r->halt == HALT_NONE && r->clients_free > 0) {

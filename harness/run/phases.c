@@ -16,7 +16,7 @@ static uint64_t now_ns(const struct runner *r) {
     return r->world->ops->now_ns(r->world);
 }
 
-/* --- settle -------------------------------------------------------------------------------------------------------- */
+/* --- settle --- */
 
 /* Is the cluster whole again? If not, `missing` says what is not there, in words. */
 static bool is_whole(const struct runner *r, char *missing, size_t size) {
@@ -85,7 +85,7 @@ static void settle(struct runner *r) {
     }
 }
 
-/* --- final reads --------------------------------------------------------------------------------------------------- */
+/* --- final reads --- */
 
 struct again { /* a generator of the reads that did not end ok */
     struct generator base;
@@ -148,7 +148,7 @@ static void final_reads(struct runner *r) {
     free(a.ops);
 }
 
-/* --- all of them ----------------------------------------------------------------------------------------------------- */
+/* --- all of them --- */
 
 void phases_run(struct runner *r) {
     loop_run(r, r->workload, r->time_ns, false);

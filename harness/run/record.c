@@ -11,7 +11,7 @@
 
 #define PROGRESS_WALL_NS (800 * NS_PER_MS) /* with the tick of the loop: at most a second */
 
-/* --- the row ------------------------------------------------------------------------------------------------------- */
+/* --- the row --- */
 
 /* "scenarios/leader-kill.lua" -> "leader-kill", with nothing in it that a folder's name should not have. */
 static char *plain_name(const char *scenario) {

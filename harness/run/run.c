@@ -35,7 +35,7 @@ const struct history *runner_history(const struct runner *r) {
     return r->history;
 }
 
-/* --- faults between script and world -------------------------------------------------------------------------------- */
+/* --- faults between script and world --- */
 
 /* Notes which kinds a run uses. One that --without names is asked for as ever, and the world never hears of it: its
  * evidence stays 0 of 0, so that such a run is never called valid; a shrunk failure is invalid all the same. */
@@ -61,7 +61,7 @@ static void watch_faults(struct runner *r) {
     r->world->ops = &r->ops_watched;
 }
 
-/* --- getting ready ------------------------------------------------------------------------------------------------- */
+/* --- getting ready --- */
 
 static int ready_world(struct runner *r, struct error *e) {
     struct world_config c = r->scenario->world;

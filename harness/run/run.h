@@ -74,7 +74,7 @@ uint32_t run_info_nodes(const struct run_info *info); /* 0: not recorded */
 struct check_row *run_check_rows(const struct check_result *checks, size_t count);
 struct check_result *run_checks_of_rows(const struct check_row *rows, size_t count);
 void run_checks_free(struct check_result *checks, size_t count);
-/* Writes report, plots and history.jsonl into the run's folder. -1: no report; `warning` says what is missing from one. */
+/* Writes report, plots and history.jsonl into the run's folder. -1: no report; `warning`: what is missing from it. */
 int run_write_report(struct store *s, const struct run_info *info, const struct history *h,
                      const struct check_result *checks, size_t checks_count, char *path, size_t path_size,
                      struct error *warning, struct error *e);

@@ -11,7 +11,7 @@
 
 #define SETS_MAX 256u
 
-/* --- checks as rows -------------------------------------------------------------------------------------------------- */
+/* --- checks as rows --- */
 
 struct check_row *run_check_rows(const struct check_result *checks, size_t count) {
     struct check_row *rows = xcalloc(count ? count : 1, sizeof *rows);
@@ -66,7 +66,7 @@ void run_checks_free(struct check_result *checks, size_t count) {
     free(checks);
 }
 
-/* --- the way back -------------------------------------------------------------------------------------------------- */
+/* --- the way back --- */
 
 struct stored_options { /* what run_options borrows from besides the row */
     json_t *root;
@@ -116,7 +116,7 @@ void stored_options_free(struct stored_options *s) {
     free(s);
 }
 
-/* --- the run's folder ------------------------------------------------------------------------------------------------ */
+/* --- the run's folder --- */
 
 static int export_history(const char *folder, const struct history *h, struct error *e) {
     char *path = xformat("%s/history.jsonl", folder);

@@ -2,6 +2,8 @@
  * harness/lua/generator.lua makes of it. Clients are numbered from 1 in Lua, from 0 in C. */
 #include "harness/script/internal.h"
 
+#include <stdlib.h>
+
 static const char library[] = "harness/lua/generator.lua";
 
 struct generator_call { /* the arguments of one entry, for the protected body */
@@ -20,7 +22,7 @@ static void push_driver(lua_State *L, const struct lua_generator *g, const char 
     lua_remove(L, -2);
 }
 
-/* driver.peek(now, free clients, process of each client) -> due time, or nil (pending), or false (done) */
+/* driver.peek(now, free clients, which are free, process of each client) -> due time, or nil (pending), or false (over) */
 static int peek_body(lua_State *L) {
     struct generator_call *call = lua_touserdata(L, 1);
     const struct gen_context *c = call->context;
@@ -28,18 +30,19 @@ static int peek_body(lua_State *L) {
     push_driver(L, call->g, "peek");
     lua_pushinteger(L, (lua_Integer)c->now_ns);
     lua_createtable(L, (int)c->free_clients, 0);
+    lua_createtable(L, (int)c->clients, 0);
+    lua_createtable(L, (int)c->clients, 0);
     lua_Integer count = 0;
     for (uint32_t i = 0; i < c->clients; i++) {
+        lua_pushboolean(L, !c->busy[i]);
+        lua_rawseti(L, 4, i + 1);
+        lua_pushinteger(L, c->process[i]);
+        lua_rawseti(L, 5, i + 1);
         if (c->busy[i]) continue;
         lua_pushinteger(L, i + 1);
-        lua_rawseti(L, -2, ++count);
+        lua_rawseti(L, 3, ++count);
     }
-    lua_createtable(L, (int)c->clients, 0);
-    for (uint32_t i = 0; i < c->clients; i++) {
-        lua_pushinteger(L, c->process[i]);
-        lua_rawseti(L, -2, i + 1);
-    }
-    lua_call(L, 3, 1);
+    lua_call(L, 4, 1);
     if (lua_isnil(L, -1)) {
         call->state = GEN_PENDING;
     } else if (lua_isboolean(L, -1)) {
@@ -182,6 +185,59 @@ static int core_exponential(lua_State *L) {
     return 1;
 }
 
+_Noreturn static void fail_operation_field(lua_State *L, const char *const *fields) {
+    lua_Integer count = order_keys(L, 1);
+    for (lua_Integer i = 1; i <= count; i++) {
+        lua_rawgeti(L, -1, i);
+        bool known = false;
+        for (int k = 0; k < 5; k++) known = known || strcmp(text_of(L, -1), fields[k]) == 0;
+        lua_settop(L, 7);
+        if (!known) script_fail(L, "an operation has no field '%s'; it has f, key, value, client and time", text_of(L, -1));
+        lua_pop(L, 1);
+    }
+    abort();
+}
+
+/* operation(table, free, is_free, now): a fresh operation with client and time filled in; nothing when the client that it
+ * wants, or any, is not free. */
+static int core_operation(lua_State *L) {
+    static const char *const fields[] = {"f", "key", "value", "client", "time"};
+    lua_settop(L, 4);
+    lua_createtable(L, 0, 5);
+    int known = 0, count = 0;
+    for (int i = 0; i < 5; i++) {
+        lua_pushstring(L, fields[i]);
+        lua_pushvalue(L, -1);
+        if (lua_rawget(L, 1) != LUA_TNIL) known++;
+        lua_rawset(L, 5);
+    }
+    for (lua_pushnil(L); lua_next(L, 1); lua_pop(L, 1)) count++;
+    if (count != known) fail_operation_field(L, fields);
+    if (lua_getfield(L, 5, "f") != LUA_TSTRING) script_fail(L, "an operation needs f, a text such as \"read\"");
+    int key = lua_getfield(L, 5, "key");
+    if (key != LUA_TNIL && key != LUA_TSTRING && !lua_isinteger(L, -1)) {
+        script_fail(L, "the key of an operation is a text or a whole number, not a %s", luaL_typename(L, -1));
+    }
+    if (lua_getfield(L, 5, "client") == LUA_TNIL) {
+        lua_Integer free = (lua_Integer)lua_rawlen(L, 2);
+        if (free == 0) return 0;
+        lua_rawgeti(L, 2, 1 + (lua_Integer)prng_below(script_of(L)->random, (uint64_t)free));
+        lua_setfield(L, 5, "client");
+    } else {
+        if (!lua_isinteger(L, -1)) script_fail(L, "the client of an operation is a number, not %s", text_of(L, -1));
+        lua_rawgeti(L, 3, lua_tointeger(L, -1));
+        if (!lua_toboolean(L, -1)) return 0;
+    }
+    if (lua_getfield(L, 5, "time") == LUA_TNIL) {
+        lua_pushvalue(L, 4);
+        lua_setfield(L, 5, "time");
+    } else if (!lua_isinteger(L, -1)) {
+        script_fail(L, "the time of an operation is in whole nanoseconds, not %s", text_of(L, -1));
+    }
+    lua_settop(L, 5);
+    return 1;
+}
+
 static int core_seconds(lua_State *L) {
     lua_pushnumber(L, ns_to_seconds((uint64_t)luaL_checkinteger(L, 1)));
     return 1;
@@ -191,6 +247,7 @@ void generators_core(lua_State *L) {
     static const luaL_Reg functions[] = {{"nanoseconds", core_nanoseconds},
                                          {"exponential_ns", core_exponential},
                                          {"seconds", core_seconds},
+                                         {"operation", core_operation},
                                          {NULL, NULL}};
     script_functions(L, functions);
 }

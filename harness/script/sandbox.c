@@ -10,6 +10,7 @@
 #define INSTRUCTIONS_MAX_DEFAULT UINT64_C(50000000)
 #define MEMORY_MAX_DEFAULT ((size_t)256 << 20)
 #define HOOK_STEP 1000
+#define GC_PAUSE_PERCENT 800 /* little lives long in a script: collect when memory is eight times what was in use */
 #define CAUGHT_ERROR_INSTRUCTIONS 1000
 #define PROTECTED_DEPTH_MAX 1000
 #define DISTANCE_MAX 2           /* edits between a misspelt word and what was meant */
@@ -349,6 +350,7 @@ static int open_all(lua_State *L) {
     modules_preload(L, *modules);
     lua_settop(L, 0);
     lua_gc(L, LUA_GCCOLLECT);
+    lua_gc(L, LUA_GCINC, GC_PAUSE_PERCENT, 0, 0);
     return 0;
 }
 

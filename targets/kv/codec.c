@@ -104,18 +104,22 @@ bool kv_command_reads_only(const struct kv_command *c) {
 
 /* --- results ------------------------------------------------------------------------------------------------------ */
 
-void kv_write_result_header(struct writer *w, const struct kv_result *r) {
-    write_u8(w, r->status);
-    write_u8(w, r->failed_at);
-    write_u64(w, r->revision);
-    write_u64(w, r->session);
-    write_u8(w, r->values_count);
+void kv_write_result_header(struct writer *w, const struct kv_result_header *h) {
+    write_u8(w, h->status);
+    write_u8(w, h->failed_at);
+    write_u64(w, h->revision);
+    write_u64(w, h->session);
+    write_u8(w, h->values_count);
 }
 
 size_t kv_result_encode(const struct kv_result *r, uint8_t *out, size_t capacity) {
     assert(r->values_count <= KV_OPS_MAX);
     struct writer w = {out, 0, capacity, false};
-    kv_write_result_header(&w, r);
+    kv_write_result_header(&w, &(struct kv_result_header){.status = r->status,
+                                                          .failed_at = r->failed_at,
+                                                          .values_count = r->values_count,
+                                                          .revision = r->revision,
+                                                          .session = r->session});
     for (size_t i = 0; i < r->values_count; i++) kv_write_value(&w, &r->values[i]);
     return w.failed ? 0 : w.size;
 }

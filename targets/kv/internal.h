@@ -112,7 +112,11 @@ struct kv {
 #define KV_RESULT_HEADER_BYTES 19
 void kv_write_value(struct writer *w, const struct kv_value *v);
 bool kv_read_value(struct reader *r, struct kv_value *v);
-void kv_write_result_header(struct writer *w, const struct kv_result *r);
+struct kv_result_header { /* a struct kv_result without its values, which are large to clear and copy */
+    uint8_t status, failed_at, values_count;
+    uint64_t revision, session;
+};
+void kv_write_result_header(struct writer *w, const struct kv_result_header *h);
 static inline size_t kv_value_encoded_size(const struct kv_value *v) {
     return v->kind == KV_ABSENT ? 1 : v->kind == KV_COUNTER ? 9 : 5 + v->bytes.size;
 }

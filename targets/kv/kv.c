@@ -177,7 +177,7 @@ static void begin_result(struct kv *kv) {
 }
 
 /* The header goes in last: it holds the outcome. */
-static void end_result(struct kv *kv, struct kv_result header) {
+static void end_result(struct kv *kv, struct kv_result_header header) {
     header.revision = kv->revision;
     struct writer w = {kv->result.data, 0, KV_RESULT_HEADER_BYTES, false};
     kv_write_result_header(&w, &header);
@@ -186,7 +186,7 @@ static void end_result(struct kv *kv, struct kv_result header) {
 
 static void answer_status(struct kv *kv, enum kv_status status) {
     begin_result(kv);
-    end_result(kv, (struct kv_result){.status = (uint8_t)status});
+    end_result(kv, (struct kv_result_header){.status = (uint8_t)status});
 }
 
 static void answer_failure(struct kv *kv, enum kv_status status, uint8_t failed_at, const struct kv_value *current) {
@@ -198,7 +198,8 @@ static void answer_failure(struct kv *kv, enum kv_status status, uint8_t failed_
         values_count++;
     }
     roll_back(kv);
-    end_result(kv, (struct kv_result){.status = (uint8_t)status, .failed_at = failed_at, .values_count = values_count});
+    end_result(
+        kv, (struct kv_result_header){.status = (uint8_t)status, .failed_at = failed_at, .values_count = values_count});
 }
 
 /* --- commands ----------------------------------------------------------------------------------------------------- */
@@ -215,13 +216,13 @@ static void run_ops(struct kv *kv, const struct kv_command *c) {
         push_value(&kv->result, &answer);
     }
     commit(kv);
-    end_result(kv, (struct kv_result){.status = KV_OK, .values_count = c->ops_count});
+    end_result(kv, (struct kv_result_header){.status = KV_OK, .values_count = c->ops_count});
 }
 
 static void open_session(struct kv *kv) {
     const struct kv_session *session = kv_session_open(&kv->sessions, kv->sessions.id_last + 1);
     begin_result(kv);
-    end_result(kv, (struct kv_result){.status = KV_OK, .session = session->id});
+    end_result(kv, (struct kv_result_header){.status = KV_OK, .session = session->id});
 }
 
 static void run_in_session(struct kv *kv, const struct kv_command *c) {
@@ -265,7 +266,11 @@ size_t kv_apply(struct kv *kv, struct bytes command, uint8_t *out, size_t capaci
 size_t kv_read(const struct kv *kv, struct bytes command, uint8_t *out, size_t capacity) {
     struct kv_command c;
     bool good = kv_command_decode(command, &c) && kv_command_reads_only(&c);
-    struct kv_result result = {.status = good ? KV_OK : KV_BAD_COMMAND, .revision = kv->revision};
+    struct kv_result result; /* not cleared: it is large, and most of it unused */
+    result.status = good ? KV_OK : KV_BAD_COMMAND;
+    result.failed_at = result.values_count = 0;
+    result.revision = kv->revision;
+    result.session = 0;
     for (uint8_t i = 0; good && i < c.ops_count; i++) {
         if (c.ops[i].key.size > KV_KEY_BYTES_MAX) {
             result.status = KV_TOO_LARGE;
