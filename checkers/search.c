@@ -52,24 +52,30 @@ static void link_calls(struct search *s) {
     }
 }
 
-/* Slots: the lowest that is free at the invocation, free again at the return; an optional call keeps its own. */
+/* Slots: the last that became free at the invocation, free again at the return. An optional call keeps its own; theirs
+ * stand in words of bits of their own, behind the others. */
 static void assign_slots(struct search *s) {
     const struct partition *p = s->p;
     s->slot = arena_alloc(&s->arena, p->count * sizeof *s->slot);
     s->words_at = arena_alloc(&s->arena, ((size_t)p->returns_count + 1) * sizeof *s->words_at);
     uint32_t *unused = arena_alloc(&s->arena, p->count * sizeof *unused);
-    uint32_t unused_count = 0, slots = 0;
+    uint32_t unused_count = 0, ok_slots = 0, optional_slots = 0;
     for (uint32_t c = 0, r = 0; c < p->count || r < p->returns_count;) {
         bool call_next =
             r == p->returns_count || (c < p->count && p->calls[c].invoked < p->calls[p->returns[r]].returned);
-        if (call_next) {
-            s->slot[c++] = unused_count ? unused[--unused_count] : slots++;
-        } else {
-            s->words_at[r] = (slots + 63) / 64;
+        if (!call_next) {
+            s->words_at[r] = (optional_slots + 63) / 64;
             unused[unused_count++] = s->slot[p->returns[r++]];
+        } else if (p->calls[c].optional) {
+            s->slot[c++] = optional_slots++;
+        } else {
+            s->slot[c++] = unused_count ? unused[--unused_count] : ok_slots++;
         }
     }
-    s->words_at[p->returns_count] = (slots + 63) / 64;
+    s->words_at[p->returns_count] = (optional_slots + 63) / 64;
+    s->ok_words = (ok_slots + 63) / 64;
+    for (uint32_t r = 0; r <= p->returns_count; r++) s->words_at[r] += s->ok_words;
+    for (uint32_t c = 0; c < p->count; c++) s->slot[c] += p->calls[c].optional ? s->ok_words * 64 : 0;
     s->bits = zeroed(s, s->words_at[p->returns_count], sizeof *s->bits);
 }
 
@@ -155,7 +161,7 @@ static void search_start(struct search *s, struct partition *p) {
     s->first = s->first_max = 0;
     s->epoch = 0;
     s->undo_count = s->frames_count = s->choices_count = 0;
-    cache_start(&s->cache, p->count);
+    cache_start(&s->cache, p->count, s->ok_words, s->words_at);
 }
 
 /* --- placing a call, and taking it back ------------------------------------------------------------------------------ */
@@ -460,7 +466,7 @@ static enum arrival arrive(struct search *s) {
     if (finished(s)) return ARRIVED_AT_END;
     /* States that nobody will look at are all the same. */
     bool irrelevant = s->p->sets_only && s->need_any[s->state] == 0;
-    switch (cache_insert(&s->cache, s->first, irrelevant ? NONE : s->state, s->bits, s->words_at, s->budget)) {
+    switch (cache_insert(&s->cache, s->first, irrelevant ? NONE : s->state, s->bits, s->budget)) {
     case CACHE_NEW: return open_frame(s) ? ARRIVED_NEW : ARRIVED_WITHOUT_BUDGET;
     case CACHE_KNOWN: return ARRIVED_BEFORE;
     case CACHE_FULL: break;

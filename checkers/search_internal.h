@@ -4,20 +4,26 @@
 
 #include "checkers/internal.h"
 
-/* A set of configurations, compared in full: (first return still open, state, one bit per slot). How many words of bits
- * there are depends on the first return alone. */
+/* A set of configurations: (first return still open, state, bits of linearized calls: first of ok ones, then of optional
+ * ones). How many words of bits there are depends on the first return alone.
+ *
+ * A configuration is known if it was here before, or one that differs only in having used fewer optional calls: what can
+ * still be reached from here could be reached from there, with the same calls. */
 struct cache {
-    uint64_t *store; /* entries one after the other: first and state in one word, then the bits */
+    uint64_t *store; /* entries one after the other: first and state; the next of its group; the bits */
     size_t size, capacity;
-    uint32_t *table; /* offsets into store, open addressing; 0 is free */
+    uint32_t *table;  /* by all of an entry: offsets into store, open addressing; 0 is free */
+    uint32_t *groups; /* by all but the bits of optional calls: the youngest entry of each group */
     size_t table_capacity, count;
+    uint32_t ok_words;        /* words of bits of ok calls */
+    const uint32_t *words_at; /* by first return: words of bits in all */
 };
 enum cache_answer { CACHE_NEW, CACHE_KNOWN, CACHE_FULL };
-void cache_start(struct cache *k, uint32_t calls); /* empty; keeps memory that is not out of proportion */
+/* Empty; keeps memory that is not out of proportion to the number of calls. */
+void cache_start(struct cache *k, uint32_t calls, uint32_t ok_words, const uint32_t *words_at);
 void cache_free(struct cache *k);
 uint64_t cache_bytes(const struct cache *k);
-enum cache_answer cache_insert(struct cache *k, uint32_t first, uint32_t state, const uint64_t *bits,
-                               const uint32_t *words_at, struct budget *b);
+enum cache_answer cache_insert(struct cache *k, uint32_t first, uint32_t state, const uint64_t *bits, struct budget *b);
 
 struct undo {
     uint32_t call, state, first; /* the call placed, and what was before */
@@ -35,8 +41,9 @@ struct search {
     uint32_t head_ok, head_optional;
     uint8_t *placed;
     uint32_t *slot;
-    uint64_t *bits;            /* of linearized calls that have not returned before `first` */
-    uint32_t *words_at;        /* by return: words of bits in use */
+    uint64_t *bits;     /* of linearized calls that have not returned before `first` */
+    uint32_t *words_at; /* by return: words of bits in use, of which ok_words for ok calls */
+    uint32_t ok_words;
     uint32_t first, first_max; /* the first return that is still open */
     uint32_t state;            /* value id */
 

@@ -156,7 +156,7 @@ static void plain(struct json *j) {
     j->at = at;
 }
 
-bool json_string(struct json *j, struct bytes *out) {
+bool json_string_token(struct json *j, struct bytes *out) {
     if (!json_take(j, '"')) return json_expected(j, "a string");
     const uint8_t *start = j->at;
     plain(j);
@@ -255,7 +255,7 @@ static bool list_value(struct json *j, uint32_t depth, struct value *out) {
 
 static bool string_value(struct json *j, struct value *out) {
     struct bytes text;
-    if (!json_string(j, &text)) return false;
+    if (!json_string_token(j, &text)) return false;
     if (j->h->strings.count == UINT32_MAX - 1 || text.size >= UINT32_MAX) return json_fail(j, "too many strings");
     *out = (struct value){.kind = VALUE_STRING, .string = history_intern_bytes(j->h, text)};
     return true;
@@ -308,7 +308,7 @@ static bool skip_in(struct json *j, uint32_t depth) {
     json_space(j);
     if (j->at == j->end) return ran_out(j);
     switch (*j->at) {
-    case '"': return json_string(j, &text);
+    case '"': return json_string_token(j, &text);
     case 'n': return word(j, "null");
     case 't': return word(j, "true");
     case 'f': return word(j, "false");
@@ -320,7 +320,7 @@ static bool skip_in(struct json *j, uint32_t depth) {
     if (depth == VALUE_DEPTH_MAX) return json_fail(j, "nested deeper than %u", VALUE_DEPTH_MAX);
     if (json_take(j, object ? '}' : ']')) return true;
     do {
-        if (object && !json_string(j, &text)) return false;
+        if (object && !json_string_token(j, &text)) return false;
         if (object && !json_take(j, ':')) return json_expected(j, "':'");
         if (!skip_in(j, depth + 1)) return false;
     } while (json_take(j, ','));

@@ -101,7 +101,7 @@ static bool read_process(struct json *j, struct line *l) {
     json_space(j);
     if (j->at < j->end && *j->at == '"') {
         struct bytes text;
-        if (!json_string(j, &text)) return false;
+        if (!json_string_token(j, &text)) return false;
         l->nemesis = bytes_equal(text, bytes_str("nemesis"));
         return l->nemesis ? true : json_fail(j, "process must be an integer or \"nemesis\"");
     }
@@ -115,7 +115,7 @@ static bool read_process(struct json *j, struct line *l) {
 static bool read_type(struct json *j, struct line *l) {
     static const char *const names[] = {"invoke", "ok", "fail", "info"};
     struct bytes text;
-    if (!json_string(j, &text)) return false;
+    if (!json_string_token(j, &text)) return false;
     for (uint32_t i = 0; i < 4; i++) {
         if (!bytes_equal(text, bytes_str(names[i]))) continue;
         l->type = (enum line_type)i;
@@ -126,7 +126,7 @@ static bool read_type(struct json *j, struct line *l) {
 
 static bool read_key(struct json *j, struct line *l) {
     json_space(j);
-    if (j->at < j->end && *j->at == '"') return json_string(j, &l->key);
+    if (j->at < j->end && *j->at == '"') return json_string_token(j, &l->key);
     struct bytes raw;
     if (!json_skip(j, &raw)) return false;
     if (raw.size == 4 && memcmp(raw.data, "null", 4) == 0) {
@@ -153,7 +153,7 @@ static bool read_field(struct json *j, struct line *l, enum field field) {
     switch (field) {
     case FIELD_PROCESS: return read_process(j, l);
     case FIELD_TYPE: return read_type(j, l);
-    case FIELD_F: return json_string(j, &l->f);
+    case FIELD_F: return json_string_token(j, &l->f);
     case FIELD_KEY: return read_key(j, l);
     case FIELD_VALUE: return json_value(j, &l->value);
     case FIELD_TIME: return json_u64(j, &l->time_ns);
@@ -170,7 +170,7 @@ static bool read_line(struct json *j, struct line *l) {
     if (json_take(j, '}')) return json_done(j);
     do {
         struct bytes name;
-        if (!json_string(j, &name)) return false;
+        if (!json_string_token(j, &name)) return false;
         if (!json_take(j, ':')) return json_expected(j, "':'");
         enum field field = field_of(name);
         uint32_t already = l->seen;
@@ -207,7 +207,7 @@ static bool raw_text(struct importer *in, const struct line *l, enum field field
     if (!reread(in, l, field) || *in->json.at == 'n') return true;
     struct bytes text = l->raw[field];
     if (*in->json.at == '"') {
-        if (!json_string(&in->json, &text)) return false;
+        if (!json_string_token(&in->json, &text)) return false;
     } else if (!any) {
         return json_fail(&in->json, "\"%s\" must be a string", (const char *)field_names[field].data);
     }
@@ -219,7 +219,7 @@ static bool raw_text(struct importer *in, const struct line *l, enum field field
 static uint8_t raw_node(struct importer *in, const struct line *l) {
     struct bytes text;
     uint32_t number = 0;
-    if (!reread(in, l, FIELD_NODE) || *in->json.at != '"' || !json_string(&in->json, &text)) return NODE_UNKNOWN;
+    if (!reread(in, l, FIELD_NODE) || *in->json.at != '"' || !json_string_token(&in->json, &text)) return NODE_UNKNOWN;
     if (text.size < 2 || text.size > 4 || text.data[0] != 'n' || text.data[1] == '0') return NODE_UNKNOWN;
     for (size_t i = 1; i < text.size; i++) {
         if (text.data[i] < '0' || text.data[i] > '9') return NODE_UNKNOWN;
@@ -375,7 +375,7 @@ static bool sample(struct importer *in, const struct line *l, uint8_t kind) {
     struct bytes role;
     if (!raw_u64(in, l, FIELD_TERM, &s.term)) return false;
     if (reread(in, l, FIELD_ROLE)) {
-        if (!json_string(&in->json, &role)) return json_fail(&in->json, "\"role\" must be a string");
+        if (!json_string_token(&in->json, &role)) return json_fail(&in->json, "\"role\" must be a string");
         while (s.role < 3 && !bytes_equal(role, bytes_str(roles[s.role]))) s.role++;
         if (s.role == 3) return json_fail(&in->json, "role must be \"follower\", \"candidate\" or \"leader\"");
     }

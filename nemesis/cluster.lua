@@ -1,6 +1,6 @@
--- The cluster object that a nemesis gets: who is there, who leads, and short ways to start and end faults. Also what the
--- other fault files share: choosing nodes, link tables, and making a fault out of one primitive.
--- Nodes are numbered from 1 and printed as n1, n2, ...
+-- The cluster object that a nemesis gets: who is there, who leads, and short ways to start and end faults. Also what
+-- the other fault files share: choosing nodes, link tables, and making a fault out of one primitive. Nodes are numbered
+-- from 1 and printed as n1, n2, ...
 local core = ...
 
 local colours = {

@@ -1,5 +1,5 @@
--- Disks: power loss under unsynced writes, syncs that stall or fail, no space left. Each function returns a fault on the
--- nodes that `who` means when it starts.
+-- Disks: power loss under unsynced writes, syncs that stall or fail, no space left. Each function returns a fault on
+-- the nodes that `who` means when it starts.
 local core = ...
 local lib = core.import("nemesis/cluster.lua")
 local disk = {}

@@ -85,11 +85,12 @@ function partition.ring()
   end)
 end
 
--- Two halves that see each other only through one node, which sees all. who: the bridge, by default any node.
+-- Two halves that see each other only through one node, which sees all. who: the bridge, by default a follower (all
+-- that a leader does goes through itself: as the bridge it would notice nothing).
 function partition.bridge(who)
   return cut("partition bridge", function(cluster)
     if cluster.size < 3 then core.fail("partition.bridge: at least three nodes are needed") end
-    local bridge = cluster:pick(who)[1]
+    local bridge = cluster:pick(who or "follower")[1]
     local order = shuffle(cluster:without(bridge))
     local half = #order // 2
     local a = cluster:pick(table.pack(table.unpack(order, 1, half)))

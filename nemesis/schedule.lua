@@ -76,7 +76,8 @@ local function swarm(given)
           sleep(0.1 + exponential(options.rest))
           if weather.storm and weather.active < options.most then
             weather.active = weather.active + 1
-            local chosen = next_fault(fault, cluster)
+            -- Without a leader there is hardly anything to disturb.
+            local chosen = cluster:await_leader(2) and next_fault(fault, cluster)
             if chosen then cluster:during(chosen, lib.draw("swarm: duration", options.duration)) end
             weather.active = weather.active - 1
           end

@@ -4,8 +4,8 @@ return {
   doc = "Overlapping majorities: two halves joined by a bridge, and a ring.",
   workload = register { keys = 8, clients = 10, rate = 150 },
   nemesis = every {
-    min = 3, max = 6, duration = { 4, 8 },
+    min = 4, max = 7, duration = { 4, 8 },
     fault = function() return choose { partition.bridge(), partition.ring() } end,
   },
-  checks = { linearizable(), available { within = 5 } },
+  checks = { linearizable(), available { within = 3 } },
 }

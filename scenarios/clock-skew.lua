@@ -15,5 +15,5 @@ return {
     -- Leases matter when leaders change.
     every { min = 5, max = 10, duration = { 2, 4 }, fault = partition.one("leader") },
   },
-  checks = { linearizable(), available { within = 5 } },
+  checks = { linearizable() },
 }

@@ -4,10 +4,10 @@ return {
   doc = "Syncs stall on the leader or on a minority.",
   workload = append { keys = 4, clients = 10, rate = 100 },
   nemesis = every {
-    min = 2, max = 5, duration = { 2, 6 },
+    min = 4, max = 7, duration = { 2, 6 },
     fault = function()
       return disk.stall(choose { "leader", "follower", "minority" }, { by = { 0.05, 0.5 } })
     end,
   },
-  checks = { append(), available { within = 5 } },
+  checks = { append(), available { within = 3 } },
 }

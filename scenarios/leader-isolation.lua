@@ -7,12 +7,12 @@ return {
   workload = register { keys = 8, clients = 10, rate = 200 },
   nemesis = function(cluster)
     while true do
-      sleep(exponential(8))
+      sleep(4 + exponential(4))
       local leader = cluster:await_leader()
       cluster:isolate(leader)
       sleep(uniform(3, 8))
       cluster:heal()
     end
   end,
-  checks = { linearizable(), available { within = 5 } },
+  checks = { linearizable(), available { within = 3 } },
 }

@@ -1,5 +1,5 @@
--- A workload written in Lua from generators: two clients read all the time; the others, in groups of four, write and swap
--- the values of one key after another, while leaders are cut off.
+-- A workload written in Lua from generators: two clients read all the time; the others, in groups of four, write and
+-- swap the values of one key after another, while leaders are cut off.
 local keys = param("keys", 40)
 
 local function reads()
@@ -22,7 +22,8 @@ local function group()
     if event.type == "ok" and event.f == "cas" then known = event.value[2] end
     return g
   end
-  return gen.limit(150, gen.on_update(learn, gen.stagger(0.02, gen.weighted { { 2, write }, { 1, swap }, { 2, read } })))
+  local mixed = gen.weighted { { 2, write }, { 1, swap }, { 2, read } }
+  return gen.limit(150, gen.on_update(learn, gen.stagger(0.02, mixed)))
 end
 
 return {

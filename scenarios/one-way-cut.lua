@@ -4,7 +4,7 @@ return {
   doc = "Cut links in one direction, between the leader and others.",
   workload = register { keys = 8, clients = 10, rate = 150 },
   nemesis = every {
-    min = 2, max = 6, duration = { 2, 6 },
+    min = 4, max = 7, duration = { 2, 6 },
     fault = function(cluster)
       local leader = cluster:await_leader()
       local others = cluster:without(leader)
@@ -16,5 +16,5 @@ return {
       }
     end,
   },
-  checks = { linearizable(), available { within = 5 } },
+  checks = { linearizable(), available { within = 3 } },
 }

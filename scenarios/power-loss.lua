@@ -4,10 +4,10 @@ return {
   doc = "Power loss on one or all nodes at once; unsynced writes are lost or torn.",
   workload = append { keys = 4, clients = 10, rate = 100 },
   nemesis = every {
-    min = 3, max = 7, duration = { 0.5, 2 },
+    min = 4, max = 8, duration = { 0.5, 2 },
     fault = function()
       return disk.power_loss(choose { "leader", "minority", "majority", "all" }, { keep = 0.3, tear = 0.3 })
     end,
   },
-  checks = { append(), available { within = 5 } },
+  checks = { append(), available { within = 3 } },
 }

@@ -1,5 +1,6 @@
--- Everything, but not everything every time: each seed draws some kinds of faults and lets them come and go side by side,
--- at most two at once, in storms with calm between them. Hunt with it: `harrow hunt scenarios/swarm.lua --for 60`.
+-- Everything, but not everything every time: each seed draws some kinds of faults and lets them come and go side by
+-- side, at most two at once, in storms with calm between them. Hunt with it: `harrow hunt scenarios/swarm.lua --for
+-- 60`.
 return {
   doc = "A random subset of all faults, side by side, in storms.",
   workload = register { keys = 6, clients = 10, rate = 150 },

@@ -464,6 +464,21 @@ void beats(struct raft_cluster *c, uint8_t leader, uint32_t times) {
     }
 }
 
+void stands(struct raft_cluster *c, uint8_t node) {
+    for (uint32_t round = 0; probe_of(c, node).role != PROTOCOL_LEADER; round++) {
+        assert(round < 50);
+        if (round % 10 == 0) {
+            for (uint8_t i = 0; i < c->nodes; i++) passes(c, i, c->node[i].config.election_timeout_ns + 1);
+            times_out(c, node);
+        }
+        syncs_all(c);
+        for (uint8_t i = 0; i < c->nodes && probe_of(c, node).role != PROTOCOL_LEADER; i++) {
+            carries(c, node, i);
+            carries(c, i, node);
+        }
+    }
+}
+
 void elects(struct raft_cluster *c, uint8_t node) {
     for (uint32_t attempt = 0; attempt < 2 && probe_of(c, node).role != PROTOCOL_LEADER; attempt++) {
         for (uint8_t i = 0; i < c->nodes; i++) passes(c, i, c->node[i].config.election_timeout_ns + 1);

@@ -5,7 +5,7 @@
 
 #include "harness/script/script.h"
 
-/* Loads "test.lua"; a text that does not say `return {` gets a calm scenario after it. NULL with e set. */
+/* Loads "test.lua"; a text that does not say `workload =` gets a calm scenario after it. NULL with e set. */
 struct script *load_text(const char *text, const struct script_options *o, struct error *e);
 void expect_loads(const char *text);                       /* fails the test with the message otherwise */
 void expect_error(const char *text, const char *expected); /* the whole message, or its start when it ends in "..." */

@@ -538,6 +538,41 @@ static void operations_of_a_lua_workload_come_at_their_times(void **state) {
     runner_free(r);
 }
 
+/* In the simulator: a hunt's runs on one runner must be those that `harrow run` makes alone. */
+static uint64_t trace_of(struct runner *r, struct bytes text, uint64_t seed) {
+    struct run_result result;
+    struct error e = {{0}};
+    struct run_options o = {.scenario_name = "swarm",
+                            .scenario_text = text,
+                            .target = "raft",
+                            .world = "sim",
+                            .mutant = "",
+                            .seed = seed,
+                            .time_ns = 5 * NS_PER_S,
+                            .invariants = true};
+    if (runner_run(r, &o, &result, &e)) fail_msg("%s", e.text);
+    uint64_t trace = hash_mix(result.trace_hash, result.ops_ok);
+    run_result_free(&result);
+    return trace;
+}
+
+static void a_used_runner_gives_the_trace_of_a_new_one(void **state) {
+    (void)state;
+    char *name = NULL;
+    struct bytes text;
+    struct error e = {{0}};
+    if (script_find("swarm", &name, &text, &e)) fail_msg("%s", e.text);
+    struct runner *used = runner_new();
+    for (uint64_t seed = 1; seed <= 12; seed++) {
+        struct runner *fresh = runner_new();
+        assert_int_equal(trace_of(used, text, seed), trace_of(fresh, text, seed));
+        runner_free(fresh);
+    }
+    runner_free(used);
+    free(name);
+    free((void *)(uintptr_t)text.data);
+}
+
 static void bad_scenarios_and_options_are_refused_with_254(void **state) {
     (void)state;
     struct runner *r = runner_new_on(&fakes);
@@ -651,6 +686,7 @@ int main(void) {
         cmocka_unit_test(a_kind_of_fault_left_out_never_reaches_the_world_and_is_not_valid),
         cmocka_unit_test(faults_in_force_at_the_end_are_ended_before_settling),
         cmocka_unit_test(operations_of_a_lua_workload_come_at_their_times),
+        cmocka_unit_test(a_used_runner_gives_the_trace_of_a_new_one),
         cmocka_unit_test(bad_scenarios_and_options_are_refused_with_254),
         cmocka_unit_test(the_replay_command_is_exact_and_safe_for_a_shell),
         cmocka_unit_test(checks_come_back_from_their_rows),

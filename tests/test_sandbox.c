@@ -48,19 +48,20 @@ static void pcall_does_not_swallow_the_budget(void **state) {
 
 static void pcall_and_xpcall_work_as_in_the_manual(void **state) {
     (void)state;
-    expect_loads("local a, b, c = xpcall(function(x, y) return x, y end, print, 1, 2) assert(a and b == 1 and c == 2)\n"
-                 "a, b, c = xpcall(function() error('x', 0) end, function(m) return m .. '!', 5 end)\n"
-                 "assert(a == false and b == 'x!' and c == 5)\n"
-                 "a, b = xpcall(error, function(m) return m end, 'q') assert(a == false and b == 'q')\n"
-                 "assert(select('#', pcall(function() return 1, nil, nil end)) == 4)\n"
-                 "a, b = pcall(error, 'boo', 0) assert(a == false and b == 'boo')\n"
-                 "assert(select('#', pcall(print)) == 1) assert(not pcall(pcall))\n"
-                 "local co = coroutine.wrap(function() return pcall(function() coroutine.yield(1) error('z', 0) end) end)\n"
-                 "assert(co() == 1) a, b = co() assert(a == false and b == 'z')\n"
-                 "co = coroutine.wrap(function()\n"
-                 "  return xpcall(function() coroutine.yield(1) error('z', 0) end, function(m) return m .. '?' end)\n"
-                 "end)\n"
-                 "assert(co() == 1) a, b = co() assert(a == false and b == 'z?')");
+    expect_loads(
+        "local a, b, c = xpcall(function(x, y) return x, y end, print, 1, 2) assert(a and b == 1 and c == 2)\n"
+        "a, b, c = xpcall(function() error('x', 0) end, function(m) return m .. '!', 5 end)\n"
+        "assert(a == false and b == 'x!' and c == 5)\n"
+        "a, b = xpcall(error, function(m) return m end, 'q') assert(a == false and b == 'q')\n"
+        "assert(select('#', pcall(function() return 1, nil, nil end)) == 4)\n"
+        "a, b = pcall(error, 'boo', 0) assert(a == false and b == 'boo')\n"
+        "assert(select('#', pcall(print)) == 1) assert(not pcall(pcall))\n"
+        "local co = coroutine.wrap(function() return pcall(function() coroutine.yield(1) error('z', 0) end) end)\n"
+        "assert(co() == 1) a, b = co() assert(a == false and b == 'z')\n"
+        "co = coroutine.wrap(function()\n"
+        "  return xpcall(function() coroutine.yield(1) error('z', 0) end, function(m) return m .. '?' end)\n"
+        "end)\n"
+        "assert(co() == 1) a, b = co() assert(a == false and b == 'z?')");
 }
 
 static void coroutines_share_the_budget(void **state) {
@@ -173,19 +174,20 @@ static void the_machine_is_out_of_reach(void **state) {
 
 static void pairs_and_next_have_one_order(void **state) {
     (void)state;
-    expect_loads("local t = { b = 1, a = 2, [10] = 3, [2] = 4, [-1] = 5, [1.5] = 6, [0.5] = 7, [true] = 8, [false] = 9,\n"
-                 "  ab = 10, ['a\\0'] = 11, [''] = 12, 13 }\n"
-                 "local keys = {} for k in pairs(t) do keys[#keys + 1] = tostring(k) end\n"
-                 "local text = table.concat(keys, ' ')\n"
-                 "assert(text == '-1 1 2 10 0.5 1.5  a a\\0 ab b false true', text)\n"
-                 "local again, k = {}, next(t)\n"
-                 "while k ~= nil do again[#again + 1] = tostring(k) k = next(t, k) end\n"
-                 "assert(table.concat(again, ' ') == text)\n"
-                 "assert(next({}) == nil)\n"
-                 "for k in pairs(t) do t[k] = nil end assert(next(t) == nil)\n"
-                 "local p = setmetatable({}, {__pairs = function() return function(_, k) if not k then return 1, 2 end "
-                 "end end})\n"
-                 "for k, v in pairs(p) do assert(k == 1 and v == 2) end\n");
+    expect_loads(
+        "local t = { b = 1, a = 2, [10] = 3, [2] = 4, [-1] = 5, [1.5] = 6, [0.5] = 7, [true] = 8, [false] = 9,\n"
+        "  ab = 10, ['a\\0'] = 11, [''] = 12, 13 }\n"
+        "local keys = {} for k in pairs(t) do keys[#keys + 1] = tostring(k) end\n"
+        "local text = table.concat(keys, ' ')\n"
+        "assert(text == '-1 1 2 10 0.5 1.5  a a\\0 ab b false true', text)\n"
+        "local again, k = {}, next(t)\n"
+        "while k ~= nil do again[#again + 1] = tostring(k) k = next(t, k) end\n"
+        "assert(table.concat(again, ' ') == text)\n"
+        "assert(next({}) == nil)\n"
+        "for k in pairs(t) do t[k] = nil end assert(next(t) == nil)\n"
+        "local p = setmetatable({}, {__pairs = function() return function(_, k) if not k then return 1, 2 end "
+        "end end})\n"
+        "for k, v in pairs(p) do assert(k == 1 and v == 2) end\n");
     expect_error("\nfor k in pairs { [{}] = 1 } do end",
                  "test.lua:2: a table is a key of this table: such keys have no order, so the table cannot be walked "
                  "through");
@@ -247,12 +249,13 @@ static void power_is_refused_at_load(void **state) {
 
 static void math_is_exact_everywhere(void **state) {
     (void)state;
-    expect_loads("for _, name in ipairs { 'exp', 'log', 'sin', 'cos', 'tan', 'asin', 'acos', 'atan', 'pow', 'deg', 'rad' } do\n"
-                 "  assert(not pcall(function() return math[name](1) end), name)\n"
-                 "end\n"
-                 "assert(math.sqrt(16) == 4 and math.floor(1.5) == 1 and math.ceil(1.5) == 2 and math.fmod(7, 3) == 1)\n"
-                 "assert(math.max(1, 2) == 2 and math.min(1, 2) == 1 and math.abs(-1) == 1 and math.type(1) == 'integer')\n"
-                 "assert(math.tointeger(3.0) == 3 and math.ult(1, -1) and math.huge > math.maxinteger)");
+    expect_loads(
+        "for _, name in ipairs { 'exp', 'log', 'sin', 'cos', 'tan', 'asin', 'acos', 'atan', 'pow', 'deg', 'rad' } do\n"
+        "  assert(not pcall(function() return math[name](1) end), name)\n"
+        "end\n"
+        "assert(math.sqrt(16) == 4 and math.floor(1.5) == 1 and math.ceil(1.5) == 2 and math.fmod(7, 3) == 1)\n"
+        "assert(math.max(1, 2) == 2 and math.min(1, 2) == 1 and math.abs(-1) == 1 and math.type(1) == 'integer')\n"
+        "assert(math.tointeger(3.0) == 3 and math.ult(1, -1) and math.huge > math.maxinteger)");
     expect_error("\nlocal x = math.exp(1)",
                  "test.lua:2: math.exp is not there in a scenario: its result differs between processors");
 }
@@ -316,7 +319,8 @@ static void globals_must_be_declared(void **state) {
     expect_error("local function f()\n  total = 1\nend\nf()",
                  "test.lua:2: assignment to undeclared global 'total'; write local");
     expect_error("function helper() end", "test.lua:1: assignment to undeclared global 'helper'; write local");
-    expect_error("\nlocal x = partitoin.halves()", "test.lua:2: undeclared global 'partitoin'; did you mean 'partition'?");
+    expect_error("\nlocal x = partitoin.halves()",
+                 "test.lua:2: undeclared global 'partitoin'; did you mean 'partition'?");
     expect_error("local x = nothing_like_it",
                  "test.lua:1: undeclared global 'nothing_like_it'; if it is yours, declare it with local above its "
                  "first use");
@@ -331,7 +335,8 @@ static void memory_management_does_not_show(void **state) {
     expect_error("\nlocal m = {}\nm.__mode = 'k'", "test.lua:3: __mode is not there...");
     expect_error("setmetatable({}, { ['__' .. 'mode'] = 'k' })",
                  "test.lua:1: a metatable in a scenario may not have __mode: it would show when memory is freed");
-    expect_error("setmetatable({}, { ['__' .. 'gc'] = 1 })", "test.lua:1: a metatable in a scenario may not have __gc...");
+    expect_error("setmetatable({}, { ['__' .. 'gc'] = 1 })",
+                 "test.lua:1: a metatable in a scenario may not have __gc...");
     expect_loads("local t = setmetatable({}, { __index = function(_, k) return k end }) assert(t.x == 'x')\n"
                  "assert(getmetatable(setmetatable({}, nil)) == nil)");
 }

@@ -204,9 +204,8 @@ static int core_import(lua_State *L) {
 }
 
 void cluster_core(lua_State *L) {
-    static const luaL_Reg functions[] = {{"begin", core_begin},   {"finish", core_finish},
-                                         {"leader", core_leader}, {"transfer", core_transfer},
-                                         {"status", core_status}, {"fail", core_fail},
-                                         {"import", core_import}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"begin", core_begin},   {"finish", core_finish}, {"leader", core_leader}, {"transfer", core_transfer},
+        {"status", core_status}, {"fail", core_fail},     {"import", core_import}, {NULL, NULL}};
     script_functions(L, functions);
 }

@@ -97,7 +97,8 @@ static int take_body(lua_State *L) {
 
 /* driver.update(time, type, client, process, f, key, value) */
 static int update_body(lua_State *L) {
-    static const char *const types[] = {[OP_PENDING] = "invoke", [OP_OK] = "ok", [OP_FAIL] = "fail", [OP_INFO] = "info"};
+    static const char *const types[] = {
+        [OP_PENDING] = "invoke", [OP_OK] = "ok", [OP_FAIL] = "fail", [OP_INFO] = "info"};
     struct generator_call *call = lua_touserdata(L, 1);
     const struct gen_event *ev = call->event;
     const struct history *h = call->context->history;
@@ -192,7 +193,8 @@ _Noreturn static void fail_operation_field(lua_State *L, const char *const *fiel
         bool known = false;
         for (int k = 0; k < 5; k++) known = known || strcmp(text_of(L, -1), fields[k]) == 0;
         lua_settop(L, 7);
-        if (!known) script_fail(L, "an operation has no field '%s'; it has f, key, value, client and time", text_of(L, -1));
+        if (!known)
+            script_fail(L, "an operation has no field '%s'; it has f, key, value, client and time", text_of(L, -1));
         lua_pop(L, 1);
     }
     abort();

@@ -23,18 +23,18 @@
 #include <lua.h>
 
 #define SCRIPT_STRING_BYTES_MAX ((size_t)256 << 10) /* longer strings make single operations slow */
-#define SCRIPT_LIST_MAX 1000000                   /* elements that one library call works through */
+#define SCRIPT_LIST_MAX 1000000                     /* elements that one library call works through */
 #define SCRIPT_SOURCE_BYTES_MAX ((size_t)1 << 20)
 #define NEMESES_MAX 256u /* coroutines in one run, spawned ones included */
 #define EARLY_PRINTS_MAX 100u
-#define SECONDS_MAX 1e9  /* 31 years: fits 64 bits of nanoseconds with room to add */
+#define SECONDS_MAX 1e9 /* 31 years: fits 64 bits of nanoseconds with room to add */
 
 enum script_stream { /* of random numbers: drawing from one shifts no other */
-    STREAM_LOAD = 0x5c00000000,
-    STREAM_GENERATOR,
-    STREAM_FINAL,
-    STREAM_CHECK,
-    STREAM_NEMESIS = 0x5d00000000, /* plus the coroutine's number */
+                     STREAM_LOAD = 0x5c00000000,
+                     STREAM_GENERATOR,
+                     STREAM_FINAL,
+                     STREAM_CHECK,
+                     STREAM_NEMESIS = 0x5d00000000, /* plus the coroutine's number */
 };
 
 struct nemesis {
@@ -46,7 +46,7 @@ struct nemesis {
     uint32_t resumes;
 };
 
-struct script_fault { /* in force */
+struct script_fault {          /* in force */
     uint32_t world_id, record; /* of the world and of the history */
 };
 
@@ -58,7 +58,7 @@ struct lua_generator {
     struct generator base; /* first */
     struct script *script;
     struct prng prng;
-    int driver;     /* registry reference of what gen.driver returned */
+    int driver; /* registry reference of what gen.driver returned */
     uint32_t clients;
 };
 
@@ -204,7 +204,7 @@ bool fields_boolean(struct fields *f, const char *field, bool *out);
 bool fields_string(struct fields *f, const char *field, const char **out); /* lives in the script's arena */
 /* One of the options, by index. */
 bool fields_choice(struct fields *f, const char *field, const char *const *options, size_t count, size_t *out);
-bool fields_any(struct fields *f, const char *field); /* pushes the value when it is not nil */
+bool fields_any(struct fields *f, const char *field);   /* pushes the value when it is not nil */
 bool fields_table(struct fields *f, const char *field); /* pushes it */
 /* Refuses a field that was not asked for. Array elements count as fields unless list_allowed. */
 void fields_end(struct fields *f, bool list_allowed);
@@ -235,8 +235,8 @@ void scenario_read(lua_State *L);
 
 /* --- nemesis.c, cluster.c --- */
 
-void nemesis_open(lua_State *L);  /* sleep, now and spawn into the globals table at the top */
-void cluster_core(lua_State *L);  /* what only library modules may call, into the table at the top */
+void nemesis_open(lua_State *L); /* sleep, now and spawn into the globals table at the top */
+void cluster_core(lua_State *L); /* what only library modules may call, into the table at the top */
 void cluster_end_fault(struct script *s, size_t at);
 
 /* --- generators.c, values.c, view.c --- */
@@ -247,7 +247,7 @@ void generators_start(struct script *s);
 void generators_wrap(lua_State *L, struct lua_generator *g, enum script_stream stream);
 struct value value_from_lua(lua_State *L, int at, struct history *h, const char *what);
 void value_to_lua(lua_State *L, const struct history *h, struct value v);
-void view_push(lua_State *L); /* of s->viewed */
+void view_push(lua_State *L);       /* of s->viewed */
 void generators_core(lua_State *L); /* as cluster_core */
 
 #endif

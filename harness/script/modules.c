@@ -23,11 +23,13 @@ static const struct module {
     {"nemesis/clock.lua", {"clock", NULL}},
     {"nemesis/disk.lua", {"disk", NULL}},
     {"harness/lua/generator.lua", {"gen", "generator", NULL}},
+    {"harness/lua/generator_clients.lua", {NULL}},
+    {"harness/lua/generator_run.lua", {NULL}},
 };
 #define MODULES_COUNT (sizeof modules / sizeof *modules)
 
 struct compiled {
-    char *name; /* the chunk's */
+    char *name;        /* the chunk's */
     struct bytes text; /* owned, except of modules */
     struct buffer code;
 };
@@ -145,7 +147,7 @@ uint32_t modules_wanted(void) {
 static void push_with_globals(lua_State *L, size_t number) {
     push_module(L, number);
     lua_pushglobaltable(L);
-    for (const char *const *export = modules[number].exports; *export; export++) {
+    for (const char *const *export = modules[number].exports; *export; export ++) {
         lua_pushstring(L, *export);
         lua_getfield(L, -3, *export);
         lua_rawset(L, -3);
@@ -183,7 +185,7 @@ static void fail_undeclared(lua_State *L, const char *name) {
     const char *names[512];
     size_t count = 0;
     for (size_t i = 0; i < MODULES_COUNT; i++) {
-        for (const char *const *export = modules[i].exports; *export; export++) names[count++] = *export;
+        for (const char *const *export = modules[i].exports; *export; export ++) names[count++] = *export;
     }
     lua_pushglobaltable(L);
     for (lua_pushnil(L); lua_next(L, -2) && count < 512; lua_pop(L, 1)) {
@@ -198,7 +200,7 @@ int modules_global_read(lua_State *L) {
     const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : NULL;
     if (!name) return 0;
     for (size_t i = 0; i < MODULES_COUNT; i++) {
-        for (const char *const *export = modules[i].exports; *export; export++) {
+        for (const char *const *export = modules[i].exports; *export; export ++) {
             if (strcmp(*export, name) != 0) continue;
             push_with_globals(L, i);
             lua_pushvalue(L, 2);

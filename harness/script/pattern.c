@@ -208,9 +208,7 @@ static bool match_item(struct matcher *m, size_t *s, size_t *p) {
         }
         *p = end + 1;
         return true;
-    case '+':
-        *s = single_matches(m, *s, *p, end) ? match_longest(m, *s + 1, *p, end) : NOWHERE;
-        return false;
+    case '+': *s = single_matches(m, *s, *p, end) ? match_longest(m, *s + 1, *p, end) : NOWHERE; return false;
     case '*': *s = match_longest(m, *s, *p, end); return false;
     case '-': *s = match_shortest(m, *s, *p, end); return false;
     default: break;

@@ -150,12 +150,11 @@ static int draw_subset(lua_State *L) {
 }
 
 void random_open(lua_State *L) {
-    static const luaL_Reg draws[] = {{"exponential", draw_exponential}, {"uniform", draw_uniform},
-                                     {"chance", draw_chance},           {"random", draw_random},
-                                     {"choose", draw_choose},           {"shuffle", draw_shuffle},
-                                     {"subset", draw_subset},           {NULL, NULL}};
+    static const luaL_Reg draws[] = {
+        {"exponential", draw_exponential}, {"uniform", draw_uniform}, {"chance", draw_chance}, {"random", draw_random},
+        {"choose", draw_choose},           {"shuffle", draw_shuffle}, {"subset", draw_subset}, {NULL, NULL}};
     static const luaL_Reg replaced[] = {{"random", draw_random}, {"randomseed", refuse_randomseed}, {NULL, NULL}};
-    static const char *const kept[] = {"abs",  "ceil",       "floor",      "fmod", "huge", "max", "maxinteger", "min",
+    static const char *const kept[] = {"abs",  "ceil",       "floor",     "fmod", "huge", "max",  "maxinteger", "min",
                                        "modf", "mininteger", "tointeger", "pi",   "sqrt", "type", "ult"};
     static const char *const inexact[] = {"acos", "asin", "atan", "cos", "deg", "exp", "log", "rad", "sin", "tan"};
     script_functions(L, draws);

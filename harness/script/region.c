@@ -18,7 +18,7 @@
 #define SLACK_BYTES ((size_t)1 << 20)
 #define BYTES_PER_INSTRUCTION 64 /* what copying costs, in the currency of the budget */
 
-struct shape { /* of what is allocated */
+struct shape {   /* of what is allocated */
     size_t used; /* bytes from the base on that have ever been handed out */
     uint8_t *free_lists[CLASSES];
     size_t memory_used;

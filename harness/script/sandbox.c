@@ -13,7 +13,7 @@
 #define GC_PAUSE_PERCENT 800 /* little lives long in a script: collect when memory is eight times what was in use */
 #define CAUGHT_ERROR_INSTRUCTIONS 1000
 #define PROTECTED_DEPTH_MAX 1000
-#define DISTANCE_MAX 2           /* edits between a misspelt word and what was meant */
+#define DISTANCE_MAX 2 /* edits between a misspelt word and what was meant */
 
 /* --- errors --- */
 
@@ -63,8 +63,8 @@ static const char *message_of(lua_State *L, char *out, size_t size) {
 int script_error_of_thread(struct script *s, lua_State *co, int status, struct error *e) {
     char text[sizeof e->text], scratch[160];
     if (s->exhausted) return error_set(e, "%s", s->exhausted_text);
-    const char *message = status == LUA_ERRMEM ? memory_text(s, scratch, sizeof scratch)
-                                               : message_of(co, scratch, sizeof scratch);
+    const char *message =
+        status == LUA_ERRMEM ? memory_text(s, scratch, sizeof scratch) : message_of(co, scratch, sizeof scratch);
     error_text(s, co, message, text, sizeof text);
     return error_set(e, "%s", text);
 }
@@ -318,10 +318,8 @@ static void open_base(lua_State *L) {
         lua_pushnil(L);
         lua_setfield(L, -2, refused[i]);
     }
-    static const luaL_Reg guarded[] = {{"setmetatable", guarded_setmetatable},
-                                       {"pcall", guarded_pcall},
-                                       {"xpcall", guarded_xpcall},
-                                       {NULL, NULL}};
+    static const luaL_Reg guarded[] = {
+        {"setmetatable", guarded_setmetatable}, {"pcall", guarded_pcall}, {"xpcall", guarded_xpcall}, {NULL, NULL}};
     script_functions(L, guarded);
 }
 

@@ -148,8 +148,8 @@ static uint64_t list_seconds(const struct fields *f, const char *field, int at, 
 }
 
 static void read_cluster(struct fields *outer, struct world_config *w) {
-    static const char *const modes[] = {[READ_LOG] = "log", [READ_INDEX] = "index", [READ_LEASE] = "lease",
-                                        [READ_LOCAL] = "local"};
+    static const char *const modes[] = {
+        [READ_LOG] = "log", [READ_INDEX] = "index", [READ_LEASE] = "lease", [READ_LOCAL] = "local"};
     if (!fields_table(outer, "cluster")) return;
     struct fields f = fields_within(outer, "cluster", "cluster");
     size_t mode = w->reads;
@@ -285,7 +285,7 @@ static uint32_t read_clients_field(struct fields *f, bool *given) {
     double override;
     *given = fields_integer(f, "clients", 1, 4096, &clients);
     if (workload_override(f->L, "clients", 1, 4096, true, &override)) {
-        clients = (int64_t)override;
+        clients = (int64_t) override;
         *given = true;
     }
     return (uint32_t)clients;
@@ -409,8 +409,7 @@ static const char *default_model(const struct script *s) {
 }
 
 static void add_check(struct script *s, struct scenario_check check) {
-    struct scenario_check *grown =
-        arena_alloc(&s->arena, (s->scenario.checks_count + 1) * sizeof *s->scenario.checks);
+    struct scenario_check *grown = arena_alloc(&s->arena, (s->scenario.checks_count + 1) * sizeof *s->scenario.checks);
     if (s->scenario.checks_count) {
         memcpy(grown, s->scenario.checks, s->scenario.checks_count * sizeof *grown);
     }
@@ -450,8 +449,9 @@ static void read_check(struct fields *f, lua_Integer number, int functions, int 
     } else if (w && w->config.kind == WORKLOAD_COUNTER) {
         add_check(s, (struct scenario_check){.kind = CHECK_COUNTER, .name = "counter", .model = "", .lua_index = -1});
     } else if (lua_isfunction(L, -1)) {
-        fields_fail(f, "checks", "checks: element %lld is a function; call it, as in linearizable(), or name it: "
-                                 "check(\"name\", function(history) ... end)",
+        fields_fail(f, "checks",
+                    "checks: element %lld is a function; call it, as in linearizable(), or name it: "
+                    "check(\"name\", function(history) ... end)",
                     (long long)number);
     } else {
         fields_fail(f, "checks", "checks: element %lld is a %s, not a check such as linearizable()", (long long)number,

@@ -7,7 +7,7 @@
 #define HARROW_SCRIPT_H
 
 #include "checkers/checkers.h"
-#include "harness/run/generator.h"
+#include "harness/workload/generator.h"
 #include "harness/world.h"
 
 struct script;
@@ -26,23 +26,23 @@ struct script_options {
 struct scenario_check {
     enum { CHECK_LINEARIZABLE, CHECK_APPEND, CHECK_COUNTER, CHECK_AVAILABLE, CHECK_LATENCY, CHECK_LUA } kind;
     const char *name;
-    const char *model;    /* LINEARIZABLE: "" means by workload */
-    uint64_t within_ns;   /* AVAILABLE, LATENCY */
-    bool during;          /* AVAILABLE */
-    int lua_index;        /* LUA */
+    const char *model;  /* LINEARIZABLE: "" means by workload */
+    uint64_t within_ns; /* AVAILABLE, LATENCY */
+    bool during;        /* AVAILABLE */
+    int lua_index;      /* LUA */
 };
 
 struct scenario { /* everything that is plain data; owned by the script */
     const char *name, *doc;
-    uint64_t time_ns;      /* of the main phase */
-    uint64_t settle_ns;    /* at most, between healing and final reads; default 10 s */
-    uint32_t min_ops;      /* fewer ok operations: unknown; default 500 */
+    uint64_t time_ns;          /* of the main phase */
+    uint64_t settle_ns;        /* at most, between healing and final reads; default 10 s */
+    uint32_t min_ops;          /* fewer ok operations: unknown; default 500 */
     struct world_config world; /* target, mutant, seed, invariants are filled in by the run */
-    uint32_t needs;        /* mask of fault kinds that the script names at load, where it can be known; else 0 */
+    uint32_t needs;            /* mask of fault kinds that the script names at load, where it can be known; else 0 */
     struct scenario_check *checks;
     size_t checks_count;
     const char *options_json; /* parameters in force, for the report */
-    uint32_t nemeses;      /* how many coroutines */
+    uint32_t nemeses;         /* how many coroutines */
 };
 
 /* name is what messages call it ("scenarios/bench.lua"). NULL with e set ("NAME:LINE: what"). */
@@ -50,8 +50,8 @@ struct script *script_load(const char *name, struct bytes text, const struct scr
 void script_free(struct script *s);
 const struct scenario *script_scenario(const struct script *s);
 
-struct generator *script_workload(struct script *s);     /* owned by the script */
-struct generator *script_final_reads(struct script *s);  /* NULL: none; owned by the script */
+struct generator *script_workload(struct script *s);    /* owned by the script */
+struct generator *script_final_reads(struct script *s); /* NULL: none; owned by the script */
 
 /* Connects the nemeses to a world and a history (fault records go there), and starts them. Wake-up tags that the script
  * asks of the world have SCRIPT_TAG set; the host passes those to script_wake. */

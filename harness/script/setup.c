@@ -212,8 +212,8 @@ void setup_note_param(struct script *s, const char *name, const char *json) {
         s->params_capacity = s->params_capacity ? 2 * s->params_capacity : 16;
         s->params = xrealloc(s->params, s->params_capacity * sizeof *s->params);
     }
-    s->params[s->params_count++] = (struct script_param){
-        .name = arena_copy(&s->arena, name, strlen(name) + 1), .json = arena_copy(&s->arena, json, strlen(json) + 1)};
+    s->params[s->params_count++] = (struct script_param){.name = arena_copy(&s->arena, name, strlen(name) + 1),
+                                                         .json = arena_copy(&s->arena, json, strlen(json) + 1)};
 }
 
 /* Replaces the default at stack index 2 by what --set says, in the type of the default. */
@@ -280,14 +280,9 @@ static int declare_param(lua_State *L) {
 }
 
 void setup_open(lua_State *L) {
-    static const luaL_Reg functions[] = {{"register", new_register},
-                                         {"append", new_append},
-                                         {"counter", new_counter},
-                                         {"linearizable", new_linearizable},
-                                         {"available", new_available},
-                                         {"latency", new_latency},
-                                         {"check", new_lua_check},
-                                         {"param", declare_param},
-                                         {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"register", new_register},         {"append", new_append},       {"counter", new_counter},
+        {"linearizable", new_linearizable}, {"available", new_available}, {"latency", new_latency},
+        {"check", new_lua_check},           {"param", declare_param},     {NULL, NULL}};
     script_functions(L, functions);
 }

@@ -119,14 +119,15 @@ int source_check(const char *name, struct bytes text, struct error *e) {
     struct scanner s = {.text = text, .line = 1};
     for (struct token t = next_token(&s); t.kind != TOKEN_END; t = next_token(&s)) {
         if (token_is(t, TOKEN_SIGN, "^")) {
-            return error_set(e, "%s:%u: '^' is not there in a scenario: its result differs between processors; multiply",
+            return error_set(e,
+                             "%s:%u: '^' is not there in a scenario: its result differs between processors; multiply",
                              name, t.line);
         }
         bool word = t.kind == TOKEN_NAME || t.kind == TOKEN_STRING;
         bool mode = bytes_equal(t.text, bytes_str("__mode")), gc = bytes_equal(t.text, bytes_str("__gc"));
         if (word && (mode || gc)) {
-            return error_set(e, "%s:%u: %s is not there in a scenario: it would show when memory is freed", name, t.line,
-                             mode ? "__mode" : "__gc");
+            return error_set(e, "%s:%u: %s is not there in a scenario: it would show when memory is freed", name,
+                             t.line, mode ? "__mode" : "__gc");
         }
     }
     return 0;
@@ -149,8 +150,8 @@ uint32_t source_field_line(struct bytes text, const char *outer, const char *fie
     bool returned = false, inside_outer = outer == NULL;
     for (struct token t = next_token(&s); t.kind != TOKEN_END; t = next_token(&s)) {
         int depth = outer ? 2 : 1;
-        bool starts = token_is(before, TOKEN_SIGN, "{") || token_is(before, TOKEN_SIGN, ",") ||
-                      token_is(before, TOKEN_SIGN, ";");
+        bool starts =
+            token_is(before, TOKEN_SIGN, "{") || token_is(before, TOKEN_SIGN, ",") || token_is(before, TOKEN_SIGN, ";");
         if (token_is(t, TOKEN_NAME, "return") && blocks == 0 && braces == 0) returned = true;
         if (t.kind == TOKEN_NAME && starts) name = t;
         if (token_is(t, TOKEN_SIGN, "=") && returned && blocks == 0 && parens == 0 && before.kind == TOKEN_NAME &&
@@ -171,12 +172,12 @@ static const struct need {
     const char *left, *right;
     enum fault_kind kind;
 } needs[] = {
-    {"partition", NULL, FAULT_LINK},    {"network", NULL, FAULT_LINK},       {"process", "kill", FAULT_KILL},
-    {"process", "restart", FAULT_KILL}, {"process", "rolling", FAULT_KILL},  {"process", "pause", FAULT_PAUSE},
-    {"process", "slow", FAULT_SLOW},    {"clock", NULL, FAULT_CLOCK},        {"disk", "power_loss", FAULT_POWER},
-    {"disk", "stall", FAULT_DISK},      {"disk", "error", FAULT_DISK},       {"disk", "full", FAULT_DISK},
-    {NULL, "isolate", FAULT_LINK},      {NULL, "partition", FAULT_LINK},     {NULL, "cut", FAULT_LINK},
-    {NULL, "kill", FAULT_KILL},         {NULL, "pause", FAULT_PAUSE},        {NULL, "power_loss", FAULT_POWER},
+    {"partition", NULL, FAULT_LINK},    {"network", NULL, FAULT_LINK},      {"process", "kill", FAULT_KILL},
+    {"process", "restart", FAULT_KILL}, {"process", "rolling", FAULT_KILL}, {"process", "pause", FAULT_PAUSE},
+    {"process", "slow", FAULT_SLOW},    {"clock", NULL, FAULT_CLOCK},       {"disk", "power_loss", FAULT_POWER},
+    {"disk", "stall", FAULT_DISK},      {"disk", "error", FAULT_DISK},      {"disk", "full", FAULT_DISK},
+    {NULL, "isolate", FAULT_LINK},      {NULL, "partition", FAULT_LINK},    {NULL, "cut", FAULT_LINK},
+    {NULL, "kill", FAULT_KILL},         {NULL, "pause", FAULT_PAUSE},       {NULL, "power_loss", FAULT_POWER},
 };
 
 uint32_t source_needs(struct bytes text) {

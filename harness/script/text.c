@@ -74,7 +74,8 @@ static int safe_format(lua_State *L) {
         while (format < end && *format && strchr("-+ #0.123456789", *format)) format++;
         char conversion = format < end ? *format : 0;
         if (++at > top) break;
-        if (conversion == 'p') script_fail(L, "string.format: %%p is not there in a scenario: addresses differ from run to run");
+        if (conversion == 'p')
+            script_fail(L, "string.format: %%p is not there in a scenario: addresses differ from run to run");
         bool number = lua_type(L, at) == LUA_TNUMBER;
         if (number && lua_tonumber(L, at) != lua_tonumber(L, at)) {
             lua_pushnumber(L, copysign(lua_tonumber(L, at), 1));

@@ -21,8 +21,9 @@ static struct value from_lua(lua_State *L, int at, struct history *h, const char
         return (struct value){.kind = VALUE_STRING, .string = history_intern_bytes(h, bytes_of(text, size))};
     }
     case LUA_TTABLE: return list_from_lua(L, at, h, what, depth);
-    default: script_fail(L, "%s: a %s cannot be a value; use nil, a whole number, a text or a list of these", what,
-                         luaL_typename(L, at));
+    default:
+        script_fail(L, "%s: a %s cannot be a value; use nil, a whole number, a text or a list of these", what,
+                    luaL_typename(L, at));
     }
 }
 

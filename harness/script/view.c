@@ -103,7 +103,8 @@ static int next_op(lua_State *L) {
 static int view_ops(lua_State *L) {
     viewed(L);
     lua_settop(L, 2);
-    if (!lua_isnil(L, 2) && !lua_istable(L, 2)) script_fail(L, "history:ops: the filter is a table such as { f = \"read\" }");
+    if (!lua_isnil(L, 2) && !lua_istable(L, 2))
+        script_fail(L, "history:ops: the filter is a table such as { f = \"read\" }");
     lua_pushinteger(L, 0);
     lua_pushvalue(L, 2);
     lua_pushcclosure(L, next_op, 2);

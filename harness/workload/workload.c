@@ -1,7 +1,7 @@
 /* The workloads that run in C: registers, lists that are appended to, counters; and the reads of the final phase. An
  * open loop has arrivals of its own, whether or not a client is free (the time from the intended start counts, so a stall
  * is not omitted from the latencies); a closed loop has clients that pause between operations. */
-#include "harness/run/generator.h"
+#include "harness/workload/generator.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,7 +10,7 @@
 
 enum workload_stream { STREAM_ARRIVALS = 0x5a00000000, STREAM_KEYS, STREAM_VALUES };
 
-struct client { /* of the operation that it has open, or had last */
+struct client {        /* of the operation that it has open, or had last */
     uint64_t ready_ns; /* closed loop: when its pause ends */
     uint32_t key;
     uint16_t f;
@@ -53,7 +53,7 @@ static uint32_t next_free(const struct gen_context *c, uint32_t last) {
         uint32_t client = (last + i) % c->clients;
         if (!c->busy[client]) return client;
     }
-    assert(!"a free client was promised");
+    assert(false && "a free client was promised");
     return 0;
 }
 
@@ -223,7 +223,7 @@ struct final_reads {
     uint32_t keys, clients, last_client, open;
     uint32_t *queue; /* keys that still need a read: from `next` to queue_count */
     uint32_t queue_next, queue_count;
-    uint8_t *tries;          /* per key */
+    uint8_t *tries; /* per key */
     uint32_t *key_of_client;
     uint32_t *key_ids;
 };

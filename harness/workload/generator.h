@@ -6,8 +6,8 @@
  * Between a peek and its take any number of updates may come, after which peek is asked again. Without an update in
  * between, peek stands by what it announced, whatever the time is. Generators know nothing of a world: they can be run
  * and tested on a made-up clock. */
-#ifndef HARROW_GENERATOR_H
-#define HARROW_GENERATOR_H
+#ifndef HARROW_WORKLOAD_GENERATOR_H
+#define HARROW_WORKLOAD_GENERATOR_H
 
 #include "history/history.h"
 
