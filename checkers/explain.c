@@ -79,12 +79,15 @@ static bool explain_unwritten(const struct partition *whole, const struct call *
     return true;
 }
 
+#define LOOKS_MAX 64u /* each takes linear time */
+
 /* A value that had certainly been replaced: by an acknowledged set, or by one whose value had been read. */
 static bool explain_stale(const struct partition *whole, const struct partition *least, const struct call *last,
                           struct buffer *out) {
     const struct history *h = whole->h;
     const struct call *newest = NULL;
-    for (uint32_t i = 0; i < least->returns_count; i++) {
+    uint32_t from = least->returns_count > LOOKS_MAX ? least->returns_count - LOOKS_MAX : 0;
+    for (uint32_t i = from; i < least->returns_count; i++) {
         const struct call *c = &least->calls[least->returns[i]];
         if (c->returned > last->invoked) break;
         uint32_t value = c->effect == EFFECT_SET ? c->value : c->guard;

@@ -29,24 +29,40 @@ static void swap(struct partition *a, struct partition *b) {
     *b = held;
 }
 
-/* Puts the shortest prefix that is not linearizable into ce->least. */
+/* What is known about prefixes, by their number of returns: the longest that is linearizable (or could not be decided in
+ * time) and the shortest that is not, which is in ce->least. */
+struct prefixes {
+    uint32_t valid, invalid;
+};
+
+/* Decides one prefix between the two. */
+static void try_prefix(struct prefixes *x, uint32_t count, struct counterexample *ce, struct search *s,
+                       const struct partition *p, struct partition *scratch, struct budget *b) {
+    if (count <= x->valid || count >= x->invalid) return;
+    partition_prefix(p, count, scratch);
+    enum decision decision = trial(s, scratch, b);
+    if (decision == DECIDED_INVALID) {
+        x->invalid = count;
+        swap(&ce->least, scratch);
+    } else {
+        x->valid = count;
+        ce->prefix_exact &= decision == DECIDED_VALID;
+    }
+}
+
+/* Looks for the shortest prefix that is not linearizable: near the return that the search could not get past, first
+ * upwards, then downwards in growing steps, then by halves. */
 static void find_prefix(struct counterexample *ce, struct search *s, const struct partition *p,
                         struct partition *scratch, struct budget *b) {
-    uint32_t valid = 0, invalid = p->returns_count;
+    struct prefixes x = {.valid = 0, .invalid = p->returns_count};
+    uint32_t guess = search_progress(s) + 1;
     ce->prefix_exact = true;
-    partition_prefix(p, invalid, &ce->least);
-    while (invalid - valid > 1) {
-        uint32_t middle = valid + (invalid - valid) / 2;
-        partition_prefix(p, middle, scratch);
-        enum decision decision = trial(s, scratch, b);
-        if (decision == DECIDED_INVALID) {
-            invalid = middle;
-            swap(&ce->least, scratch);
-        } else {
-            valid = middle;
-            ce->prefix_exact &= decision == DECIDED_VALID;
-        }
-    }
+    partition_prefix(p, x.invalid, &ce->least);
+    for (uint64_t step = 1; guess < x.invalid; guess = step < x.invalid ? guess + (uint32_t)step : x.invalid, step *= 4)
+        try_prefix(&x, guess, ce, s, p, scratch, b);
+    for (uint64_t step = 1; step < x.invalid - x.valid; step *= 4)
+        try_prefix(&x, x.invalid - (uint32_t)step, ce, s, p, scratch, b);
+    while (x.invalid - x.valid > 1) try_prefix(&x, x.valid + (x.invalid - x.valid) / 2, ce, s, p, scratch, b);
 }
 
 /* --- which calls may go ----------------------------------------------------------------------------------------------- */

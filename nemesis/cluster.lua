@@ -142,15 +142,16 @@ function Cluster:inject(spec)
   return handle
 end
 
--- Ends what inject started. Ending twice does nothing.
+-- Ends what inject started. Returns how often it had an effect; nil when it had ended before.
 function Cluster:lift(handle)
-  core.finish(handle.id)
+  local affected = core.finish(handle.id)
   for i, other in ipairs(self.active) do
     if other == handle then
       table.remove(self.active, i)
-      return
+      break
     end
   end
+  return affected
 end
 
 local function lift_where(cluster, condition)
@@ -174,20 +175,21 @@ function Cluster:start(fault)
   return { fault = fault, state = fault.start(self) }
 end
 
+-- Returns how often the fault had an effect, where it can tell.
 function Cluster:stop(handle)
   if type(handle) ~= "table" or not handle.fault then
     core.fail("stop needs the handle that start returned, not a " .. type(handle))
   end
   if handle.stopped then return end
   handle.stopped = true
-  if handle.fault.stop then handle.fault.stop(self, handle.state) end
+  return handle.fault.stop and handle.fault.stop(self, handle.state)
 end
 
--- Starts the fault, sleeps, ends it.
+-- Starts the fault, sleeps, ends it; returns what stop does.
 function Cluster:during(fault, seconds)
   local handle = self:start(fault)
   sleep(seconds)
-  self:stop(handle)
+  return self:stop(handle)
 end
 
 -- Ends every fault of links that this object started.
@@ -285,7 +287,7 @@ local function primitive(name, colour, build)
       spec.name, spec.colour = spec.name or name, colour
       return cluster:inject(spec)
     end,
-    stop = function(cluster, handle) cluster:lift(handle) end,
+    stop = function(cluster, handle) return cluster:lift(handle) end,
   }
 end
 

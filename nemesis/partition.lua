@@ -116,7 +116,7 @@ function partition.groups(groups)
     name = "partition",
     colour = lib.colours.link,
     start = function(cluster) return cluster:partition(groups) end,
-    stop = function(cluster, handle) cluster:lift(handle) end,
+    stop = function(cluster, handle) return cluster:lift(handle) end,
   }
 end
 

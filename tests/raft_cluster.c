@@ -464,6 +464,17 @@ void beats(struct raft_cluster *c, uint8_t leader, uint32_t times) {
     }
 }
 
+void lives(struct raft_cluster *c, uint32_t ms) {
+    for (; ms; ms--) {
+        for (uint8_t i = 0; i < c->nodes; i++) {
+            passes(c, i, NS_PER_MS);
+            for (uint8_t t = 0; t < TIMERS_COUNT; t++)
+                if (c->node[i].due_ns[t] <= c->node[i].now_ns) fires(c, i, t);
+        }
+        settles(c);
+    }
+}
+
 void stands(struct raft_cluster *c, uint8_t node) {
     for (uint32_t round = 0; probe_of(c, node).role != PROTOCOL_LEADER; round++) {
         assert(round < 50);

@@ -85,6 +85,7 @@ void loses(struct raft_cluster *c, uint8_t from, uint8_t to);
 void settles(struct raft_cluster *c); /* carries all mail and syncs all disks until nothing moves */
 void beats(struct raft_cluster *c, uint8_t leader, uint32_t times); /* heartbeat, settle, all clocks together */
 void elects(struct raft_cluster *c, uint8_t node); /* it stands for election and must win */
+void lives(struct raft_cluster *c, uint32_t ms); /* all timers fire in their time, all mail arrives at once */
 void stands(struct raft_cluster *c, uint8_t node); /* the same, and its first appends are not carried yet */
 void isolates(struct raft_cluster *c, uint8_t node, bool on);
 size_t mail_between(const struct raft_cluster *c, uint8_t from, uint8_t to);

@@ -1,5 +1,5 @@
-/* What the tests of scripts share: loading a text, and a made-up world that records the faults it is asked for and wakes
- * nemeses on a clock of its own. */
+/* What the tests of scripts share: loading a text, and a made-up world that records the faults it is asked for and
+ * wakes nemeses on a clock of its own. */
 #ifndef HARROW_TESTS_SCRIPT_SUPPORT_H
 #define HARROW_TESTS_SCRIPT_SUPPORT_H
 

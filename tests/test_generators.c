@@ -1,5 +1,5 @@
-/* Generators, on made-up clocks: the workloads in C (rates, mixes, keys, values), every combinator of the Lua library, and
- * the bridge between the two. */
+/* Generators, on made-up clocks: the workloads in C (rates, mixes, keys, values), every combinator of the Lua
+ * library, and the bridge between the two. */
 #include "tests/script_support.h"
 
 #include <setjmp.h>

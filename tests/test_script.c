@@ -1,4 +1,5 @@
-/* Scenarios: what is read from them, what --set overrides, how mistakes are explained, and nemeses on a made-up world. */
+/* Scenarios: what is read from them, what --set overrides, how mistakes are explained, and nemeses on a made-up
+ * world. */
 #include "tests/script_support.h"
 
 #include "harness/embedded.h"

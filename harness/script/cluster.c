@@ -120,11 +120,12 @@ static int core_begin(lua_State *L) {
     return 1;
 }
 
-void cluster_end_fault(struct script *s, size_t at) {
+uint64_t cluster_end_fault(struct script *s, size_t at) {
     struct script_fault fault = s->faults[at];
     memmove(&s->faults[at], &s->faults[at + 1], (--s->faults_count - at) * sizeof *s->faults);
     struct fault_evidence evidence = s->world->ops->fault_end(s->world, fault.world_id);
     history_fault_end(s->history, fault.record, s->world->ops->now_ns(s->world), evidence.affected, evidence.offered);
+    return evidence.affected;
 }
 
 static int core_finish(lua_State *L) {
@@ -132,12 +133,10 @@ static int core_finish(lua_State *L) {
     lua_Integer id = luaL_checkinteger(L, 1);
     for (size_t i = 0; i < s->faults_count; i++) {
         if (s->faults[i].world_id != id) continue;
-        cluster_end_fault(s, i);
-        lua_pushboolean(L, true);
+        lua_pushinteger(L, (lua_Integer)cluster_end_fault(s, i));
         return 1;
     }
-    lua_pushboolean(L, false);
-    return 1;
+    return 0;
 }
 
 static int core_leader(lua_State *L) {

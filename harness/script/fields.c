@@ -1,6 +1,6 @@
-/* Reading a Lua table field by field: each field is asked for by name, type and range, and at the end what was not asked
- * for is an error. Messages name the field, and the line: in a constructor that of the call, in the returned table that
- * of the field itself, found in the source text. */
+/* Reading a Lua table field by field: each field is asked for by name, type and range, and at the end what was not
+ * asked for is an error. Messages name the field, and the line: in a constructor that of the call, in the returned
+ * table that of the field itself, found in the source text. */
 #include "harness/script/internal.h"
 
 #include <stdio.h>

@@ -22,7 +22,8 @@ static void push_driver(lua_State *L, const struct lua_generator *g, const char 
     lua_remove(L, -2);
 }
 
-/* driver.peek(now, free clients, which are free, process of each client) -> due time, or nil (pending), or false (over) */
+/* driver.peek(now, free clients, which are free, process of each client) -> due time, or nil (pending), or false
+ * (over) */
 static int peek_body(lua_State *L) {
     struct generator_call *call = lua_touserdata(L, 1);
     const struct gen_context *c = call->context;
@@ -200,8 +201,8 @@ _Noreturn static void fail_operation_field(lua_State *L, const char *const *fiel
     abort();
 }
 
-/* operation(table, free, is_free, now): a fresh operation with client and time filled in; nothing when the client that it
- * wants, or any, is not free. */
+/* operation(table, free, is_free, now): a fresh operation with client and time filled in; nothing when the client
+ * that it wants, or any, is not free. */
 static int core_operation(lua_State *L) {
     static const char *const fields[] = {"f", "key", "value", "client", "time"};
     lua_settop(L, 4);

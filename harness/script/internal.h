@@ -237,7 +237,7 @@ void scenario_read(lua_State *L);
 
 void nemesis_open(lua_State *L); /* sleep, now and spawn into the globals table at the top */
 void cluster_core(lua_State *L); /* what only library modules may call, into the table at the top */
-void cluster_end_fault(struct script *s, size_t at);
+uint64_t cluster_end_fault(struct script *s, size_t at);
 
 /* --- generators.c, values.c, view.c --- */
 

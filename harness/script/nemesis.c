@@ -41,7 +41,8 @@ static struct nemesis *free_place(lua_State *L) {
     return &s->nemeses[s->nemeses_count++];
 }
 
-/* Starts a coroutine of the function at the top (popped), which gets a cluster object of its own, at the present time. */
+/* Starts a coroutine of the function at the top (popped), which gets a cluster object of its own, at the present
+ * time. */
 static void start_nemesis(lua_State *L) {
     struct script *s = script_of(L);
     int function = lua_gettop(L);

@@ -1,5 +1,6 @@
-/* Lua's patterns (reference manual, section 6.4.1) by a matcher that counts its steps against the budget: a pattern with
- * several repetitions takes time that grows with a power of the subject's length, and Lua's own cannot be stopped. */
+/* Lua's patterns (reference manual, section 6.4.1) by a matcher that counts its steps against the budget: a pattern
+ * with several repetitions takes time that grows with a power of the subject's length, and Lua's own cannot be
+ * stopped. */
 #include "harness/script/internal.h"
 
 #include <ctype.h>

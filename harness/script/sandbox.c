@@ -234,9 +234,10 @@ static int guarded_setmetatable(lua_State *L) {
     return 1;
 }
 
-/* pcall and xpcall, after Lua's own, with two differences. A caught error has its price, since unwinding is not counted in
- * instructions; and a spent budget goes on up instead of being caught. xpcall's handler runs when the stack is unwound:
- * Lua's runs where the error was raised, which may be inside of the hook, where nothing counts instructions. */
+/* pcall and xpcall, after Lua's own, with two differences. A caught error has its price, since unwinding is not
+ * counted in instructions; and a spent budget goes on up instead of being caught. xpcall's handler runs when the
+ * stack is unwound: Lua's runs where the error was raised, which may be inside of the hook, where nothing counts
+ * instructions. */
 static bool was_caught(lua_State *L, int status) {
     if (status == LUA_OK || status == LUA_YIELD) return false;
     script_charge(L, CAUGHT_ERROR_INSTRUCTIONS);

@@ -65,7 +65,7 @@ static void read_keys_by(struct fields *f, struct workload_config *c) {
     if (by == 1) c->zipf_permille = (uint32_t)(zipf * 1000 + 0.5);
 }
 
-static int new_workload(lua_State *L, int kind, const char *what) {
+static int new_workload(lua_State *L, uint32_t kind, const char *what) {
     lua_settop(L, 1);
     if (lua_isnil(L, 1)) {
         lua_newtable(L);
@@ -114,7 +114,7 @@ static int new_counter(lua_State *L) {
 
 /* --- checks: linearizable, available and latency; append{} and counter{} are workloads, and checks by check_of --- */
 
-static struct scenario_check *new_check(lua_State *L, int kind, const char *name) {
+static struct scenario_check *new_check(lua_State *L, uint32_t kind, const char *name) {
     struct setup_check *c = new_value(L, sizeof *c, check_type);
     c->check.kind = kind;
     c->check.name = name;

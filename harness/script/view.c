@@ -66,7 +66,8 @@ static int view_op(lua_State *L) {
     return 1;
 }
 
-/* Whether the operation is one that the filter at upvalue 2 asks for: { f =, key =, status =, final = }, each optional. */
+/* Whether the operation is one that the filter at upvalue 2 asks for: { f =, key =, status =, final = }, each
+ * optional. */
 static bool passes(lua_State *L, const struct history *h, uint32_t op) {
     if (!lua_istable(L, lua_upvalueindex(2))) return true;
     const struct {

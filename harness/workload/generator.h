@@ -1,5 +1,5 @@
-/* Generators: what the clients do next. A workload is a generator; the common ones (register, append, counter) run in C,
- * the others are Lua values (script/). Both are asked in two steps, so that the loop can take completions before it
+/* Generators: what the clients do next. A workload is a generator; the common ones (register, append, counter) run in
+ * C, the others are Lua values (script/). Both are asked in two steps, so that the loop can take completions before it
  * commits to an invocation (waiting first would introduce concurrency that was not there):
  *   peek: is there an operation, when is it due, or must a completion come first, or is it over;
  *   take: commit to the operation that the last peek announced.
@@ -50,8 +50,8 @@ struct generator_ops {
     void (*free)(struct generator *g);
 };
 
-/* The C workloads. keys named "k0", "k1", ...; values are unique per run (register writes, appends) so that a wrong read
- * is seen at once. */
+/* The C workloads. keys named "k0", "k1", ...; values are unique per run (register writes, appends) so that a wrong
+ * read is seen at once. */
 struct workload_config {
     enum { WORKLOAD_REGISTER, WORKLOAD_APPEND, WORKLOAD_COUNTER } kind;
     uint32_t keys, clients;

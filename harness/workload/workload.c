@@ -1,6 +1,6 @@
-/* The workloads that run in C: registers, lists that are appended to, counters; and the reads of the final phase. An
- * open loop has arrivals of its own, whether or not a client is free (the time from the intended start counts, so a stall
- * is not omitted from the latencies); a closed loop has clients that pause between operations. */
+/* The workloads that run in C: registers, lists that are appended to, counters; and the reads of the final phase.
+ * An open loop has arrivals of its own, whether or not a client is free (the time from the intended start counts,
+ * so a stall is not omitted from the latencies); a closed loop has clients that pause between operations. */
 #include "harness/workload/generator.h"
 
 #include <stdio.h>
