@@ -1,7 +1,8 @@
 /* Lists of unique elements under append and read, without a search. The longest read of a key gives the order of its
  * elements; every other read is placed behind the last element that it holds. That sequence is the only candidate for a
- * linearization, and it is one exactly if nothing in it ended before something ahead of it began (Herlihy and Wing 1990;
- * the idea of recovering the order from reads is Elle's: Kingsbury and Alvaro 2020, section 4). One pass tells. */
+ * linearization, and it is one exactly if nothing in it ended before something ahead of it began (Herlihy and Wing
+ * 1990; the idea of recovering the order from reads is Elle's: Kingsbury and Alvaro 2020, section 4). One pass
+ * tells. */
 #include "checkers/internal.h"
 
 #include <stdlib.h>
@@ -82,7 +83,7 @@ static bool is_read(const struct history *h, uint32_t op) {
     return h->f[op] == OP_READ && h->status[op] == OP_OK;
 }
 
-/* --- reading in ---------------------------------------------------------------------------------------------------- */
+/* --- reading in --------------------------------------------------------------------------------------------------- */
 
 /* Is this key a list, and only that? Keys of other kinds are left to other checks. */
 static bool is_list(struct append_check *a, const struct lists *l) {
@@ -168,7 +169,7 @@ static bool sort_reads(struct append_check *a, struct lists *l) {
     return in_time;
 }
 
-/* --- the one pass ------------------------------------------------------------------------------------------------------ */
+/* --- the one pass ------------------------------------------------------------------------------------------------- */
 
 /* Of what stands in the sequence so far: the append and the read that began last. */
 struct front {
@@ -255,7 +256,7 @@ static void judge_key(struct append_check *a, struct lists *l) {
     free(seen);
 }
 
-/* --- telling ------------------------------------------------------------------------------------------------------------- */
+/* --- telling ------------------------------------------------------------------------------------------------------ */
 
 static void print_gap(const struct history *h, uint32_t earlier, uint32_t later, struct buffer *out) {
     print_duration(h->invoke_ns[later] - h->complete_ns[earlier], out);

@@ -2,10 +2,20 @@
  * targets or faults, and never crashes, never guesses, never runs on: deadline and memory cap hold inside the innermost
  * loop, and what they cut off is "unknown", which is not "valid".
  *
- * A model is a sequential specification over the operations of one key (porcupine's shape: Athalye 2017): a small struct
- * of functions over a 64-bit state or an owned state. A check is anything with the signature below; linearizability is
- * one, found by the search of Wing and Gong (1993) as improved by Lowe (2017), partitioned by key (Herlihy and Wing's
- * locality theorem, 1990, section 3.1). */
+ * A check is anything with the signature below; linearizability is one, partitioned by key (Herlihy and Wing's locality
+ * theorem, 1990, section 3.1) and decided by the search of Wing and Gong (1993) as improved by Lowe (2017). A model is
+ * a sequential specification over the operations of one key: it translates each into a guard on the state and an
+ * effect.
+ *
+ * What counts, for every check:
+ * - An ok operation took effect at one instant between its invocation and its end, with its result; only results of
+ *   reads and the match of a cas are looked at. A missing key reads as NIL (in a counter also 0, in a list also []).
+ * - A failed one did not happen. But a failed cas whose result is an integer or a string other than the one it expected
+ *   saw that value: it counts as a read of it.
+ * - An info or pending one took effect at one instant after its invocation, or never.
+ * - Operations that only touch (one ends in the nanosecond in which the other begins) are concurrent, unless nothing
+ *   but one process acted in that nanosecond.
+ * A history that breaks the rules of the log (time that runs backwards, an end before the beginning) is unknown. */
 #ifndef HARROW_CHECKERS_H
 #define HARROW_CHECKERS_H
 
@@ -13,13 +23,13 @@
 
 enum verdict { VERDICT_VALID, VERDICT_UNKNOWN, VERDICT_INVALID }; /* ordered: a merge takes the worst */
 
-struct check_options {
+struct check_options {         /* a NULL instead means all defaults */
     uint64_t deadline_ms;      /* wall time for this check; 0 means 60,000 */
-    uint64_t memory_bytes_max; /* 0 means 2 GiB */
+    uint64_t memory_bytes_max; /* beside the history itself; 0 means 2 GiB */
 };
 
-struct check_result {
-    char *name; /* "linearizable", "append", ...; owned */
+struct check_result { /* every check fills a fresh one */
+    char *name;       /* "linearizable", "append", ...; owned */
     enum verdict verdict;
     char *detail;      /* one line: why; owned */
     char *explanation; /* many lines for a person, may be NULL; owned */
@@ -30,7 +40,7 @@ void check_result_free(struct check_result *r);
 const char *verdict_name(enum verdict v);
 enum verdict verdict_merge(enum verdict a, enum verdict b);
 
-/* --- linearizability ----------------------------------------------------------------------------------------------- */
+/* --- linearizability ---------------------------------------------------------------------------------------------- */
 
 /* Sequential models by name: "register" (read, write), "cas-register" (and cas), "kv" (read, write, cas, delete, add,
  * append over one key each: the bundled store), "counter", "list". */
@@ -40,29 +50,37 @@ const struct model *const *models_all(size_t *count);
 const char *model_name(const struct model *m);
 const char *model_doc(const struct model *m); /* one line for `harrow models` */
 
+/* Unknown names the key and what was spent, or the operation that the model does not know. Invalid names few operations
+ * that are a violation by themselves; finding those few may take up to 10 s more, but not past the deadline (or 100 ms
+ * past it). Keys are decided from the smallest on, and no hard key keeps the others from their turn. */
 void check_linearizable(const struct history *h, const struct model *m, const struct check_options *o,
                         struct check_result *out);
 
-/* --- workload checks: near-linear, no search ------------------------------------------------------------------------ */
+/* --- workload checks: near-linear, no search ---------------------------------------------------------------------- */
+
+/* Both look at keys with nothing but their own operations, and are unknown where an acknowledged change is followed by
+ * no read that could show it lost. */
 
 /* Lists of unique integers under append and read: every read is a prefix of the final order, nothing acknowledged is
  * lost, nothing is there twice, nothing failed is there, and real time is kept (a read sees every append that was
- * acknowledged before it began). */
+ * acknowledged before it began). Exact: valid if and only if linearizable. */
 void check_append(const struct history *h, const struct check_options *o, struct check_result *out);
 /* Counters under add and read: each read lies between the sum of what was surely applied before it and the sum of what
  * may have been by its end; reads in real-time order never lose an acknowledged add; the final read is exact up to info
- * operations, so nothing applied twice. */
+ * operations, so nothing applied twice. Necessary, not sufficient, for linearizability. */
 void check_counter(const struct history *h, const struct check_options *o, struct check_result *out);
 
-/* --- checks about the run as such ------------------------------------------------------------------------------------ */
+/* --- checks about the run as such --------------------------------------------------------------------------------- */
 
 /* Availability: after each moment at which the last fault ended (and at the start), an ok operation within `within_ns`;
- * and while `during` is set, no gap without an ok longer than that at any time. */
+ * and while `during` is set, no gap without an ok longer than that at any time. Time runs from the first attempt, since
+ * an idle client misses nothing, and a moment is not judged if a fault or the end of the run comes before time is
+ * up. */
 void check_available(const struct history *h, uint64_t within_ns, bool during, uint64_t end_ns,
                      struct check_result *out);
 /* Enough load to mean something: at least min_ok ok operations; otherwise unknown, saying how many. */
 void check_load(const struct history *h, uint32_t min_ok, struct check_result *out);
-/* No idle nemesis: each kind (name) of fault that was requested had a measurable effect; otherwise unknown, naming it. */
+/* No idle nemesis: each kind (name) of fault that was requested had a measurable effect; else unknown, naming it. */
 void check_faults(const struct history *h, struct check_result *out);
 /* Latency bound: the p99 of ok operations is at most limit_ns; otherwise invalid. */
 void check_latency(const struct history *h, uint64_t p99_limit_ns, struct check_result *out);

@@ -1,7 +1,8 @@
-/* Counters under add and read: bounds on every read, from sums over what must and what may have been added, in one sweep
- * over the events. What was acknowledged before a read began is in it; what began before its end may be. Between a read
- * and one that began after its end, the same holds for the difference (the sums over adds that fell entirely in between
- * come from a Fenwick tree: Fenwick 1994). The bounds are necessary, not sufficient: nothing valid is rejected. */
+/* Counters under add and read: bounds on every read, from sums over what must and what may have been added, in one
+ * sweep over the events. What was acknowledged before a read began is in it; what began before its end may be. Between
+ * a read and one that began after its end, the same holds for the difference (the sums over adds that fell entirely in
+ * between come from a Fenwick tree: Fenwick 1994). The bounds are necessary, not sufficient: nothing valid is
+ * rejected. */
 #include "checkers/internal.h"
 
 #include <inttypes.h>
@@ -73,7 +74,7 @@ static void set_unknown(struct counter_check *k, const struct counter *c, const 
     buffer_printf(&k->unknown, ": %s", why);
 }
 
-/* --- the sweep ----------------------------------------------------------------------------------------------------- */
+/* --- the sweep ---------------------------------------------------------------------------------------------------- */
 
 static void fenwick_add(struct counter *c, uint32_t position, int64_t delta) {
     for (uint32_t i = position + 1; i <= c->events; i += i & (~i + 1)) sums_add(&c->fenwick[i], delta);
@@ -167,7 +168,7 @@ static void sweep(struct counter_check *k, struct counter *c) {
     free(latest);
 }
 
-/* --- one key ----------------------------------------------------------------------------------------------------------- */
+/* --- one key ------------------------------------------------------------------------------------------------------ */
 
 #define SUM_MAX (INT64_MAX / 4) /* so that no difference of sums overflows */
 

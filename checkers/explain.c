@@ -1,5 +1,5 @@
-/* A counterexample in words: one line that names what is wrong in the terms of the client, and a page with the evidence.
- * The common violations are recognised and named; the others are described by what cannot be placed. */
+/* A counterexample in words: one line that names what is wrong in the terms of the client, and a page with the
+ * evidence. The common violations are recognised and named; the others are described by what cannot be placed. */
 #include "checkers/internal.h"
 
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* What the checkers share among themselves, and nobody else sees.
  *
  * The way of a history through the linearizability check: partition.c groups the operations by key, orders their events
- * and has the model (model.c) translate each into a `call`; linearizable.c hands each partition to a list of deciders, of
- * which the search (search.c) is the last; what is not linearizable goes through shrink.c and explain.c.
+ * and has the model (model.c) translate each into a `call`; linearizable.c hands each partition to a list of deciders,
+ * of which the search (search.c) is the last; what is not linearizable goes through shrink.c and explain.c.
  *
  * Values of a partition are interned to dense ids (values.c), so a state is one 32-bit word and equality is exact. */
 #ifndef HARROW_CHECKERS_INTERNAL_H
@@ -12,7 +12,7 @@
 
 #define NONE UINT32_MAX
 
-/* --- budget: what a check may spend ------------------------------------------------------------------------------ */
+/* --- budget: what a check may spend ------------------------------------------------------------------------------- */
 
 #define DEADLINE_MS_DEFAULT UINT64_C(60000)
 #define MEMORY_BYTES_MAX_DEFAULT (UINT64_C(2) << 30)
@@ -46,18 +46,20 @@ void result_ops(struct check_result *out, const uint32_t *ops, uint32_t count); 
 /* Is the history one that a check can trust? Otherwise the result becomes unknown, naming the operation. */
 bool history_trusted(const struct history *h, struct check_result *out);
 
-/* --- text ---------------------------------------------------------------------------------------------------------- */
+/* --- text --------------------------------------------------------------------------------------------------------- */
 
 #define LIST_PRINT_MAX 16u                                                 /* longer lists are cut in the middle */
 void print_key(const struct history *h, uint32_t key, struct buffer *out); /* `key k3` */
-void print_duration(uint64_t ns, struct buffer *out);                      /* `1.2 s`, `35 ms` */
+void print_text(const struct history *h, uint32_t id, struct buffer *out); /* one line, whatever is in it */
+void print_function(const struct history *h, uint32_t op, struct buffer *out);
+void print_duration(uint64_t ns, struct buffer *out); /* `1.2 s`, `35 ms` */
 void print_value(const struct history *h, struct value v, struct buffer *out);
 void print_op(const struct history *h, uint32_t op, struct buffer *out); /* `write 5`, `read -> 4` */
 /* Time as columns of events, one lane per process: [write 5] beside [read -> 4]. Nothing if it would not fit. */
 void print_lanes(const struct history *h, const uint32_t *ops, uint32_t count, struct buffer *out);
 const char *buffer_text(struct buffer *b); /* with a NUL behind it; valid until the next change */
 
-/* --- values: interned within one partition --------------------------------------------------------------------------- */
+/* --- values: interned within one partition ------------------------------------------------------------------------ */
 
 #define VALUE_ID_NIL 0u
 #define VALUE_ID_EMPTY 1u        /* the list without elements; longer ones are (prefix, last element) */
@@ -87,7 +89,7 @@ uint32_t values_find_append(const struct values *v, uint32_t prefix, uint32_t la
 uint64_t values_bytes(const struct values *v);
 void values_print(const struct values *v, const struct history *h, uint32_t id, struct buffer *out);
 
-/* --- calls: operations as a model sees them --------------------------------------------------------------------------- */
+/* --- calls: operations as a model sees them ----------------------------------------------------------------------- */
 
 /* Every model's operation is a guard and an effect: it is legal where the state equals the guard (or always), and then
  * does one thing to the state. A read is all guard, a write all effect, a cas both. */
@@ -117,7 +119,7 @@ uint32_t model_initial(const struct model *m, const struct history *h, struct va
 /* What the effect makes of a state; NONE where it is a type error. May intern a new value. */
 uint32_t call_apply(const struct call *c, struct values *values, uint32_t state);
 
-/* --- partitions ------------------------------------------------------------------------------------------------------- */
+/* --- partitions --------------------------------------------------------------------------------------------------- */
 
 /* What remains of one key's operations: failed ones, reads without a known result and writes that cannot matter are
  * gone. Calls stand in order of invocation. */
@@ -163,7 +165,7 @@ void partition_read_instead(const struct partition *p, uint32_t c, uint32_t valu
 void partition_free(struct partition *p);
 uint64_t partition_bytes(const struct partition *p);
 
-/* --- deciders ---------------------------------------------------------------------------------------------------------- */
+/* --- deciders ----------------------------------------------------------------------------------------------------- */
 
 enum decision { DECIDED_VALID, DECIDED_INVALID, UNDECIDED };
 
@@ -178,7 +180,7 @@ uint32_t search_progress(const struct search *s); /* of the last search: returns
 /* Asks each decider in turn. */
 enum decision partition_decide(struct search *s, struct partition *p, struct budget *b);
 
-/* --- counterexamples ---------------------------------------------------------------------------------------------------- */
+/* --- counterexamples ---------------------------------------------------------------------------------------------- */
 
 struct counterexample {
     struct partition least; /* not linearizable by itself, and neither is then the whole; `last` cannot be placed */

@@ -1,10 +1,10 @@
-/* check_linearizable: every key in turn, smallest first, each through a list of deciders. A key that needs more than its
- * share of the budget is put off until the others are done, so that one hard key hides no violation on another. */
+/* check_linearizable: every key in turn, smallest first, each through a list of deciders. A key that needs more than
+ * its share of the budget is put off until the others are done, so that one hard key hides no violation on another. */
 #include "checkers/internal.h"
 
 #include <stdlib.h>
 
-/* --- deciders ------------------------------------------------------------------------------------------------------- */
+/* --- deciders ----------------------------------------------------------------------------------------------------- */
 
 /* A decider says valid or invalid where it is sure and leaves the rest to the next. It must respect the budget. */
 struct decider {
@@ -55,7 +55,7 @@ enum decision partition_decide(struct search *s, struct partition *p, struct bud
     return UNDECIDED;
 }
 
-/* --- the check -------------------------------------------------------------------------------------------------------- */
+/* --- the check ---------------------------------------------------------------------------------------------------- */
 
 struct linearizability {
     const struct history *h;
@@ -152,7 +152,7 @@ static bool decide_all(struct linearizability *l) {
 
 static void conclude(struct linearizability *l) {
     const struct history *h = l->h;
-    struct buffer key = {0}, spent = {0};
+    struct buffer key = {0}, spent = {0}, function = {0};
     if (l->undecided_count) {
         print_key(h, l->groups.key[l->undecided_group], &key);
         print_duration(monotonic_ns() - l->budget.start_ns, &spent);
@@ -163,8 +163,9 @@ static void conclude(struct linearizability *l) {
                    buffer_text(&spent), (unsigned)(l->budget.memory_bytes_max >> 20), l->undecided_progress,
                    l->undecided_calls, l->valid_count, l->groups.count, l->undecided_count);
     } else if (l->bad_op != NONE) {
+        print_function(h, l->bad_op, &function);
         result_set(l->out, VERDICT_UNKNOWN, "bad history for the model \"%s\": operation %u, a %s, %s", l->model->name,
-                   l->bad_op, history_function_name(h, h->f[l->bad_op]), l->bad_why);
+                   l->bad_op, buffer_text(&function), l->bad_why);
         result_ops(l->out, &l->bad_op, 1);
     } else {
         result_set(l->out, VERDICT_VALID, "%u operation%s on %u key%s", h->count, h->count == 1 ? "" : "s",
@@ -172,6 +173,7 @@ static void conclude(struct linearizability *l) {
     }
     buffer_free(&key);
     buffer_free(&spent);
+    buffer_free(&function);
 }
 
 void check_linearizable(const struct history *h, const struct model *m, const struct check_options *o,

@@ -49,7 +49,7 @@ void groups_free(struct groups *g) {
     free(g->key);
 }
 
-/* --- the order of events --------------------------------------------------------------------------------------------- */
+/* --- the order of events ------------------------------------------------------------------------------------------ */
 
 struct ending {
     uint64_t time_ns;
@@ -110,7 +110,7 @@ uint32_t order_events(const struct history *h, const uint32_t *ops, uint32_t cou
     return ends;
 }
 
-/* --- partitions -------------------------------------------------------------------------------------------------------- */
+/* --- partitions --------------------------------------------------------------------------------------------------- */
 
 /* Does the state, once it left a value, ever come back to it? Not if it only grows: by appends, or by positive sums. */
 static void partition_classify(struct partition *p) {

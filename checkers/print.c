@@ -9,20 +9,38 @@ const char *buffer_text(struct buffer *b) {
     return (const char *)b->data;
 }
 
+/* Text that fits on a line as it is, or as a JSON string. */
+static void print_line_of(const struct history *h, uint32_t id, bool spaces, struct buffer *out) {
+    struct bytes text = history_text_bytes(h, id);
+    bool plain = text.size > 0;
+    for (size_t i = 0; i < text.size; i++)
+        plain &= text.data[i] >= (spaces ? ' ' : '!') && text.data[i] != 0x7f && text.data[i] != '"';
+    if (plain) {
+        buffer_append(out, text.data, text.size);
+    } else {
+        history_value_print(h, (struct value){.kind = VALUE_STRING, .string = id}, out);
+    }
+}
+
+void print_text(const struct history *h, uint32_t id, struct buffer *out) {
+    print_line_of(h, id, true, out);
+}
+
+void print_function(const struct history *h, uint32_t op, struct buffer *out) {
+    if (h->f[op] < OP_CUSTOM) {
+        buffer_printf(out, "%s", history_function_name(h, h->f[op]));
+    } else {
+        print_text(h, h->custom[h->f[op] - OP_CUSTOM], out);
+    }
+}
+
 void print_key(const struct history *h, uint32_t key, struct buffer *out) {
     if (key == NO_STRING) {
         buffer_printf(out, "operations without a key");
         return;
     }
-    struct bytes text = history_text_bytes(h, key);
-    bool plain = text.size > 0;
-    for (size_t i = 0; i < text.size; i++) plain &= text.data[i] > ' ' && text.data[i] < 0x7f && text.data[i] != '"';
     buffer_printf(out, "key ");
-    if (plain) {
-        buffer_append(out, text.data, text.size);
-    } else {
-        history_value_print(h, (struct value){.kind = VALUE_STRING, .string = key}, out);
-    }
+    print_line_of(h, key, false, out);
 }
 
 void print_duration(uint64_t ns, struct buffer *out) {
@@ -65,7 +83,7 @@ static bool is_pair(struct value v) {
 
 void print_op(const struct history *h, uint32_t op, struct buffer *out) {
     struct value argument = h->argument[op];
-    buffer_printf(out, "%s", history_function_name(h, h->f[op]));
+    print_function(h, op, out);
     if (h->f[op] == OP_CAS && is_pair(argument)) {
         buffer_printf(out, " ");
         print_value(h, h->pool[argument.first], out);
@@ -82,7 +100,7 @@ void print_op(const struct history *h, uint32_t op, struct buffer *out) {
     if (h->status[op] == OP_FAIL) buffer_printf(out, " failed");
 }
 
-/* --- tables ------------------------------------------------------------------------------------------------------------ */
+/* --- tables ------------------------------------------------------------------------------------------------------- */
 
 enum {
     COLUMN_TIME,
@@ -110,8 +128,10 @@ static void print_cell(const struct history *h, uint32_t op, uint32_t column, st
     case COLUMN_NODE:
         if (h->node[op] != NODE_UNKNOWN) buffer_printf(out, "n%u", h->node[op] + 1u);
         break;
-    case COLUMN_F: buffer_printf(out, "%s", history_function_name(h, h->f[op])); break;
-    case COLUMN_KEY: buffer_printf(out, "%s", history_text(h, h->key[op])); break;
+    case COLUMN_F: print_function(h, op, out); break;
+    case COLUMN_KEY:
+        if (h->key[op] != NO_STRING) print_text(h, h->key[op], out);
+        break;
     case COLUMN_ARGUMENT:
         if (h->argument[op].kind != VALUE_NIL || h->f[op] == OP_WRITE) print_value(h, h->argument[op], out);
         break;
@@ -122,7 +142,10 @@ static void print_cell(const struct history *h, uint32_t op, uint32_t column, st
     case COLUMN_STATUS: {
         static const char *const names[] = {"pending", "ok", "fail", "info"};
         buffer_printf(out, "%s", names[h->status[op]]);
-        if (h->error[op] != NO_STRING) buffer_printf(out, " (%s)", history_text(h, h->error[op]));
+        if (h->error[op] == NO_STRING) break;
+        buffer_printf(out, " (");
+        print_text(h, h->error[op], out);
+        buffer_printf(out, ")");
         break;
     }
     default: break;

@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-/* --- availability ----------------------------------------------------------------------------------------------------- */
+/* --- availability ------------------------------------------------------------------------------------------------- */
 
 static int by_number(const void *a, const void *b) {
     uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
@@ -59,7 +59,7 @@ static void availability_start(struct availability *a) {
     a->start_ns[h->faults_count] = a->end_ns_of[h->faults_count] = UINT64_MAX;
 }
 
-/* From a moment on: when was it first tried, and when did it first succeed? Time without an attempt counts for nobody. */
+/* From a moment on: when was it first tried, when did it first succeed? Time without an attempt counts for nobody. */
 static bool answered_in_time(struct availability *a, uint64_t from_ns, uint64_t *tried_ns, uint64_t *ok_ns) {
     *tried_ns = first_at_or_after(a->invoke_ns, a->h->count, from_ns);
     *ok_ns = first_at_or_after(a->ok_ns, a->ok_count, from_ns);
@@ -136,7 +136,7 @@ void check_available(const struct history *h, uint64_t within_ns, bool during, u
     free(a.end_ns_of);
 }
 
-/* --- load -------------------------------------------------------------------------------------------------------------- */
+/* --- load --------------------------------------------------------------------------------------------------------- */
 
 void check_load(const struct history *h, uint32_t min_ok, struct check_result *out) {
     result_start(out, "load");
@@ -150,7 +150,7 @@ void check_load(const struct history *h, uint32_t min_ok, struct check_result *o
     }
 }
 
-/* --- faults ------------------------------------------------------------------------------------------------------------ */
+/* --- faults ------------------------------------------------------------------------------------------------------- */
 
 struct fault_kind {
     uint32_t name, times;
@@ -181,8 +181,9 @@ void check_faults(const struct history *h, struct check_result *out) {
     struct buffer names = {0};
     for (uint32_t i = 0; i < count; i++) {
         if (kinds[i].effective) continue;
-        buffer_printf(&names, "%s\"%s\" (started %u time%s)", idle++ ? ", " : "", history_text(h, kinds[i].name),
-                      kinds[i].times, kinds[i].times == 1 ? "" : "s");
+        buffer_printf(&names, "%s", idle++ ? ", " : "");
+        print_text(h, kinds[i].name, &names);
+        buffer_printf(&names, " (started %u time%s)", kinds[i].times, kinds[i].times == 1 ? "" : "s");
     }
     if (idle) {
         result_set(out, VERDICT_UNKNOWN, "without any measurable effect: %s", buffer_text(&names));
@@ -196,7 +197,7 @@ void check_faults(const struct history *h, struct check_result *out) {
     free(kinds);
 }
 
-/* --- latency ----------------------------------------------------------------------------------------------------------- */
+/* --- latency ------------------------------------------------------------------------------------------------------ */
 
 void check_latency(const struct history *h, uint64_t p99_limit_ns, struct check_result *out) {
     result_start(out, "latency");

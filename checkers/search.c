@@ -164,7 +164,7 @@ static void search_start(struct search *s, struct partition *p) {
     cache_start(&s->cache, p->count, s->ok_words, s->words_at);
 }
 
-/* --- placing a call, and taking it back ------------------------------------------------------------------------------ */
+/* --- placing a call, and taking it back --------------------------------------------------------------------------- */
 
 static bool grow(struct budget *b, void **array, uint32_t *capacity, size_t element) {
     uint32_t wanted = *capacity ? *capacity * 2 : 256;
@@ -247,7 +247,7 @@ static void take_back(struct search *s, uint32_t undo_count) {
     }
 }
 
-/* --- moves without a choice --------------------------------------------------------------------------------------------- */
+/* --- moves without a choice --------------------------------------------------------------------------------------- */
 
 /* Where the first return still open stands: calls invoked before it may come next, others may not. */
 static uint32_t horizon(const struct search *s) {
@@ -300,7 +300,7 @@ static bool place_closed_write(struct search *s) {
     return false;
 }
 
-/* --- choices ------------------------------------------------------------------------------------------------------------ */
+/* --- choices ------------------------------------------------------------------------------------------------------ */
 
 /* Offers c. Of a class only the call with the earliest return is offered: in a linearization that starts with another,
  * the two can change places. */
@@ -449,7 +449,7 @@ static bool open_frame(struct search *s) {
     return true;
 }
 
-/* --- the search ---------------------------------------------------------------------------------------------------------- */
+/* --- the search --------------------------------------------------------------------------------------------------- */
 
 /* Nothing is left that could fail: without observers, writes and appends can follow in order of invocation. (A mixed
  * partition may hold type errors, so there all ok calls must have been placed.) */
@@ -506,7 +506,7 @@ enum decision search_decide(struct search *s, struct partition *p, struct budget
     uint64_t fixed = (uint64_t)p->count * BYTES_PER_CALL + (uint64_t)p->values->count * BYTES_PER_VALUE;
     fixed += partition_bytes(p) + cache_bytes(&s->cache);
     fixed += (uint64_t)s->frames_capacity * sizeof *s->frames + (uint64_t)s->choices_capacity * sizeof *s->choices;
-    if (!budget_claim(b, fixed)) return UNDECIDED;
+    if (budget_spent_now(b) || !budget_claim(b, fixed)) return UNDECIDED;
     if (s->undo_capacity < p->count) {
         s->undo_capacity = p->count;
         s->undo = xrealloc(s->undo, s->undo_capacity * sizeof *s->undo);

@@ -1,5 +1,5 @@
-/* The search's memory of configurations (Lowe 2017, section 3.2): an append-only store of entries and two open-addressing
- * tables of offsets into it. Entries are compared in full; a hash only says where to look. */
+/* The search's memory of configurations (Lowe 2017, section 3.2): an append-only store of entries and two
+ * open-addressing tables of offsets into it. Entries are compared in full; a hash only says where to look. */
 #include "checkers/search_internal.h"
 
 #include <stdlib.h>

@@ -4,11 +4,11 @@
 
 #include "checkers/internal.h"
 
-/* A set of configurations: (first return still open, state, bits of linearized calls: first of ok ones, then of optional
- * ones). How many words of bits there are depends on the first return alone.
+/* A set of configurations: (first return still open, state, bits of linearized calls: first of ok ones, then of
+ * optional ones). How many words of bits there are depends on the first return alone.
  *
- * A configuration is known if it was here before, or one that differs only in having used fewer optional calls: what can
- * still be reached from here could be reached from there, with the same calls. */
+ * A configuration is known if it was here before, or one that differs only in having used fewer optional calls: what
+ * can still be reached from here could be reached from there, with the same calls. */
 struct cache {
     uint64_t *store; /* entries one after the other: first and state; the next of its group; the bits */
     size_t size, capacity;

@@ -4,8 +4,8 @@
  * - A prefix: linearizability is prefix-closed (Herlihy and Wing 1990, section 3.3); open calls become optional.
  * - Without reads: they change nothing.
  * - Without a set whose value nobody left observes: what follows it in a linearization is a blind write.
- * - Without a set that was surely replaced before anybody left could observe it. But one set of the value stays in front
- *   of each observer, lest the small one look wrong merely because something is missing.
+ * - Without a set that was surely replaced before anybody left could observe it. But one set of the value stays in
+ *   front of each observer, lest the small one look wrong merely because something is missing.
  *
  * The order of removal is delta debugging's (Zeller and Hildebrandt 2002): halves, quarters, ... single calls, from the
  * oldest on, so that what stays is the youngest evidence. */
@@ -29,8 +29,8 @@ static void swap(struct partition *a, struct partition *b) {
     *b = held;
 }
 
-/* What is known about prefixes, by their number of returns: the longest that is linearizable (or could not be decided in
- * time) and the shortest that is not, which is in ce->least. */
+/* What is known about prefixes, by their number of returns: the longest that is linearizable (or could not be decided
+ * in time) and the shortest that is not, which is in ce->least. */
 struct prefixes {
     uint32_t valid, invalid;
 };
@@ -65,7 +65,7 @@ static void find_prefix(struct counterexample *ce, struct search *s, const struc
     while (x.invalid - x.valid > 1) try_prefix(&x, x.valid + (x.invalid - x.valid) / 2, ce, s, p, scratch, b);
 }
 
-/* --- which calls may go ----------------------------------------------------------------------------------------------- */
+/* --- which calls may go ------------------------------------------------------------------------------------------- */
 
 /* For a position in the order of calls: the earliest return among the ok sets from there on, and the earliest among
  * those of any other value than that one's. */
@@ -81,7 +81,7 @@ struct shrink {
     const struct partition *whole;
     struct replaced *replaced; /* by call of the whole, and one beyond */
     uint8_t *keep;
-    /* Observers left in a trial, by value: where they stand in order of invocation, and the latest return up to each. */
+    /* Observers left in a trial, by value: in order of invocation, with the latest return up to each. */
     uint32_t *begin, *invoked, *returned_max;
     uint32_t *next_set; /* by call: the next that sets the same value; NONE */
 };
@@ -192,7 +192,7 @@ static uint32_t mark_removable(struct shrink *k, const struct partition *p, uint
     return removed;
 }
 
-/* --- removing ----------------------------------------------------------------------------------------------------------- */
+/* --- removing ----------------------------------------------------------------------------------------------------- */
 
 static uint32_t last_to_return(const struct partition *p) {
     return p->returns[p->returns_count - 1];

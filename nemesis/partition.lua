@@ -69,11 +69,15 @@ function partition.majority_minority(options)
 end
 
 -- The nodes in a random ring, each seeing only its nearest neighbours, just enough for a majority: everyone sees a
--- majority, and no two see the same one.
+-- majority, and no two see the same one. Three nodes are too few for that: they become a line with the leader at an end.
 function partition.ring()
   return cut("partition ring", function(cluster)
     local order, links = shuffle(cluster.nodes), {}
     local n = cluster.size
+    if n == 3 then
+      local leader = cluster:await_leader(5) or order[1]
+      lib.both_ways({ leader }, { choose(cluster:without(leader)) }, links)
+    end
     local reach = cluster.majority // 2 -- on each side: with itself at least a majority
     for i = 1, n do
       for j = i + 1, n do

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* --- the sequential objects ------------------------------------------------------------------------------------------ */
+/* --- the sequential objects --------------------------------------------------------------------------------------- */
 
 #define OPS_MAX 20u
 #define KEYS_MAX 3u
@@ -68,7 +68,7 @@ static bool object_step(const struct history *h, uint32_t op, const char *model,
     }
 }
 
-/* --- the oracle ------------------------------------------------------------------------------------------------------- */
+/* --- the oracle --------------------------------------------------------------------------------------------------- */
 
 struct configuration {
     uint64_t placed;
@@ -156,7 +156,7 @@ bool oracle_linearizable(const struct history *h, const char *model, enum touchi
     return linearizable;
 }
 
-/* --- histories by hand -------------------------------------------------------------------------------------------------- */
+/* --- histories by hand -------------------------------------------------------------------------------------------- */
 
 uint32_t add_op(struct history *h, uint32_t process, uint64_t begin, uint64_t end, uint16_t f, const char *key,
                 struct value argument, enum op_status status, struct value result) {
@@ -182,7 +182,7 @@ struct history *history_of(const struct history *h, const uint32_t *ops, uint32_
     return part;
 }
 
-/* --- histories by chance ------------------------------------------------------------------------------------------------ */
+/* --- histories by chance ------------------------------------------------------------------------------------------ */
 
 struct planned {
     uint64_t begin, end, effect; /* effect UINT64_MAX: never */
@@ -377,7 +377,7 @@ struct history *history_random(struct prng *p, const struct shape *shape, uint64
     return h;
 }
 
-/* --- planted violations --------------------------------------------------------------------------------------------------- */
+/* --- planted violations ------------------------------------------------------------------------------------------- */
 
 bool plant_stale_read(struct prng *p, struct history *h, uint32_t from) {
     uint32_t start = from + (uint32_t)prng_below(p, h->count - from);

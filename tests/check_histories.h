@@ -1,5 +1,5 @@
-/* Support for the tests of checkers/: a brute-force oracle of linearizability that shares nothing with the checkers, and
- * histories that are random, valid by construction, or valid but for one planted violation. */
+/* Support for the tests of checkers/: a brute-force oracle of linearizability that shares nothing with the checkers,
+ * and histories that are random, valid by construction, or valid but for one planted violation. */
 #ifndef HARROW_TESTS_CHECK_HISTORIES_H
 #define HARROW_TESTS_CHECK_HISTORIES_H
 

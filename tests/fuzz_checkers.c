@@ -1,5 +1,5 @@
-/* Any bytes become a history, and every check must end on it in time, without a crash and with a complete result. A byte
- * or two per step: who, what, how long, with what end. Histories that break the rules of the log come out too. */
+/* Any bytes become a history, and every check must end on it in time, without a crash and with a complete result. A
+ * byte or two per step: who, what, how long, with what end. Histories that break the rules of the log come out too. */
 #include "checkers/checkers.h"
 
 #include <stdlib.h>
@@ -41,7 +41,7 @@ static void decode_end(struct decoder *d, uint32_t slot, uint8_t how) {
 static void decode_begin(struct decoder *d, uint32_t slot, uint8_t what) {
     static const char *const keys[] = {"x", "y", "a key\n"};
     static const uint16_t common[] = {OP_READ, OP_READ, OP_WRITE, OP_CAS, OP_APPEND, OP_ADD, OP_DELETE};
-    uint16_t f = what % 32 == 31 ? history_function(d->h, "custom") : what % 32 == 30 ? OP_TXN : common[what % 7];
+    uint16_t f = what % 32 == 31 ? history_function(d->h, "cus\ntom") : what % 32 == 30 ? OP_TXN : common[what % 7];
     uint32_t key = what / 64 == 3 ? NO_STRING : history_intern(d->h, keys[what / 64]);
     struct value argument = VALUE_OF_NIL;
     if (f == OP_CAS) {
@@ -59,7 +59,7 @@ static void decode_step(struct decoder *d) {
     d->now += b / 16 > 8 ? UINT64_C(1) << (b / 16) : b / 64;
     if (b / 16 == 15) {
         uint8_t how = read_u8(&d->in);
-        uint32_t fault = history_fault_start(d->h, d->now, how & 1 ? "cut" : "kill", NULL, NULL);
+        uint32_t fault = history_fault_start(d->h, d->now, how & 1 ? "cut\n" : "kill", NULL, NULL);
         if (how & 2) history_fault_end(d->h, fault, d->now + how, how & 4, how);
     } else if (b / 16 == 14 && d->h->count) { /* a log that lies */
         d->h->complete_ns[read_u8(&d->in) % d->h->count] = read_u64(&d->in);

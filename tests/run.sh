@@ -35,7 +35,7 @@ evidence() { # name, log
     if [ "$1" = build ]; then
         grep -E -m 20 'error:|undefined reference|multiple definition|missing|No rule' "$2" || tail -n 20 "$2"
     elif grep -Eq '^not ok ' "$2"; then
-        grep -E -A 8 '^not ok ' "$2" | grep -Ev '^ok ' | head -n 40
+        grep -E -B 6 -A 8 '^not ok ' "$2" | grep -Ev '^ok ' | head -n 40
     else
         grep -Ev '^ok ' "$2" | tail -n 30
     fi

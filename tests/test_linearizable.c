@@ -42,7 +42,7 @@ static void print_history(const struct history *h) {
     free(ops);
 }
 
-/* --- the oracle ---------------------------------------------------------------------------------------------------- */
+/* --- the oracle --------------------------------------------------------------------------------------------------- */
 
 static bool could_set(const struct history *h, uint32_t op, uint32_t read) {
     bool later = h->invoke_ns[op] + (h->process[op] == h->process[read] && op > read) > h->complete_ns[read];
@@ -160,7 +160,7 @@ static void agrees_on_dense_histories(void **state) {
     }
 }
 
-/* --- valid by construction --------------------------------------------------------------------------------------------- */
+/* --- valid by construction ---------------------------------------------------------------------------------------- */
 
 static void accepts_valid_histories(void **state) {
     (void)state;
@@ -210,7 +210,7 @@ static void rejects_planted_stale_reads(void **state) {
     assert_true(planted > rounds(400) / 2);
 }
 
-/* --- by hand -------------------------------------------------------------------------------------------------------------- */
+/* --- by hand ------------------------------------------------------------------------------------------------------ */
 
 #define INT(i) VALUE_OF_INT(i)
 #define NIL VALUE_OF_NIL
@@ -489,7 +489,7 @@ static void draws_what_happened(void **state) {
     history_free(h);
 }
 
-/* --- budget ----------------------------------------------------------------------------------------------------------------- */
+/* --- budget ------------------------------------------------------------------------------------------------------- */
 
 /* Many concurrent writers of few values, all of whose orders have to be tried before the last read can be refused. */
 static struct history *history_hard(uint32_t writers, uint32_t layers) {

@@ -44,7 +44,7 @@ static void expect(const struct history *h, check_function *check, enum verdict 
     check_result_free(&r);
 }
 
-/* --- append and counter against the oracle --------------------------------------------------------------------------- */
+/* --- append and counter against the oracle ------------------------------------------------------------------------ */
 
 static void alter_reads(struct prng *p, struct history *h) {
     for (uint32_t change = 0; change < 3; change++) {
@@ -122,7 +122,7 @@ static void accepts_valid_histories(void **state) {
     }
 }
 
-/* --- planted violations of append ---------------------------------------------------------------------------------------- */
+/* --- planted violations of append --------------------------------------------------------------------------------- */
 
 /* Rewrites each ok read of the element's key: `change` gets the elements and the index of the element, and returns the
  * new count. */
@@ -298,7 +298,7 @@ static void append_leaves_other_keys_alone(void **state) {
     history_free(h);
 }
 
-/* --- planted violations of counter ------------------------------------------------------------------------------------------ */
+/* --- planted violations of counter -------------------------------------------------------------------------------- */
 
 static void counter_finds_lost_and_doubled_adds(void **state) {
     (void)state;
@@ -365,7 +365,7 @@ static void counter_is_unknown_where_it_cannot_judge(void **state) {
     history_free(h);
 }
 
-/* --- the run as such --------------------------------------------------------------------------------------------------------- */
+/* --- the run as such ---------------------------------------------------------------------------------------------- */
 
 static void expect_available(const struct history *h, uint64_t within_ns, bool during, uint64_t end_ns,
                              enum verdict verdict, const char *says) {
@@ -443,7 +443,7 @@ static void faults_without_effect_are_named(void **state) {
     history_fault_end(h, history_fault_start(h, 7, "kill", NULL, NULL), 8, 1, 1);
     check_faults(h, &r);
     assert_int_equal(r.verdict, VERDICT_UNKNOWN);
-    assert_string_equal(r.detail, "without any measurable effect: \"partition halves\" (started 3 times)");
+    assert_string_equal(r.detail, "without any measurable effect: partition halves (started 3 times)");
     check_result_free(&r);
     h->faults[1].affected = 1;
     check_faults(h, &r);

@@ -46,7 +46,7 @@ struct client_rules { /* how clients behave in this run */
 
 void client_reset(struct client *c, uint32_t slot, uint32_t nodes);
 void client_free(struct client *c);
-/* Begins an operation; the action is CLIENT_SEND. */
+/* Begins an operation; the action is CLIENT_SEND, or CLIENT_DONE with FAIL when the store cannot express it. */
 struct client_action client_begin(struct client *c, const struct client_rules *rules, struct history *h,
                                   const struct world_op *op, uint64_t now_ns);
 struct client_action client_on_reply(struct client *c, const struct client_rules *rules, struct history *h,

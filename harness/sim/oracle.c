@@ -25,6 +25,7 @@ struct oracle_node {
     uint32_t ops_first, ops_count, ops_capacity;
     uint64_t disk_term;
     uint8_t disk_vote;
+    uint64_t disk_last_least; /* after a crash: truncations under way may be on the disk, or not */
     uint64_t term, commit, applied;
     uint8_t role;
     uint64_t installing; /* index of a snapshot whose write is under way; 0: none */
@@ -99,6 +100,7 @@ void oracle_reset(struct oracle *o, uint32_t nodes) {
         n->ops_first = n->ops_count = 0;
         n->disk_term = n->term = n->commit = n->applied = n->installing = 0;
         n->disk_vote = NODE_NONE;
+        n->disk_last_least = UINT64_MAX;
         n->role = PROTOCOL_FOLLOWER;
     }
     if (o->hash_at) memset(o->hash_at, 0, o->hash_used * sizeof *o->hash_at);
@@ -135,12 +137,8 @@ static void queue_write(struct oracle_node *n, struct durable_op op) {
 
 static void disk_apply(struct oracle *o, struct oracle_node *n, const struct durable_op *op) {
     switch (op->kind) {
-    case EFFECT_APPEND:
-        chain_set(&n->disk, op->index, op->term, op->chain);
-        break;
-    case EFFECT_TRUNCATE:
-        n->disk.last = op->index - 1;
-        break;
+    case EFFECT_APPEND: chain_set(&n->disk, op->index, op->term, op->chain); break;
+    case EFFECT_TRUNCATE: n->disk.last = op->index - 1; break;
     case EFFECT_META:
         n->disk_term = op->term;
         n->disk_vote = op->vote;
@@ -167,7 +165,13 @@ void oracle_durable(struct oracle *o, uint8_t node, uint64_t written) {
 
 void oracle_crash(struct oracle *o, uint8_t node) {
     struct oracle_node *n = &o->node[node];
-    n->ops_first = n->ops_count = 0;
+    for (; n->ops_first < n->ops_count; n->ops_first++) {
+        const struct durable_op *op = &n->ops[n->ops_first];
+        uint64_t last = op->kind == EFFECT_TRUNCATE                        ? op->index - 1
+                        : op->kind == EFFECT_SNAPSHOT_RECEIVE && op->chain ? op->index
+                                                                           : UINT64_MAX;
+        if (last < n->disk_last_least) n->disk_last_least = last;
+    }
     n->role = PROTOCOL_FOLLOWER;
     n->installing = 0;
 }
@@ -183,11 +187,14 @@ void oracle_boot(struct oracle *o, uint8_t node, const struct durable *d) {
     if (term == n->disk_term && n->disk_vote != NODE_NONE && vote != n->disk_vote)
         fail(o, "recovery", "n%u forgot its durable vote of term %llu", node + 1u, U(term));
     uint64_t last = d->entries_count ? d->entries[d->entries_count - 1].index : d->snapshot_index;
-    if (last < n->disk.last && d->snapshot_index < n->disk.last)
-        fail(o, "recovery", "n%u booted with a log up to %llu after %llu was durable", node + 1u, U(last), U(n->disk.last));
+    uint64_t least = n->disk.last < n->disk_last_least ? n->disk.last : n->disk_last_least;
+    if (last < least && d->snapshot_index < least)
+        fail(o, "recovery", "n%u booted with a log up to %llu after %llu was durable", node + 1u, U(last), U(least));
+    n->disk_last_least = UINT64_MAX;
     n->disk_term = n->term = term;
     n->disk_vote = vote;
-    uint64_t base = d->entries_count && d->entries[0].index <= d->snapshot_index ? d->entries[0].index - 1 : d->snapshot_index;
+    uint64_t base =
+        d->entries_count && d->entries[0].index <= d->snapshot_index ? d->entries[0].index - 1 : d->snapshot_index;
     if (base > 0 && base <= o->committed.last)
         chain_set(&n->log, base, o->committed.links[base].term, o->committed.links[base].chain);
     else if (base == 0)
@@ -216,11 +223,12 @@ static void on_append(struct oracle *o, uint8_t node, const struct effect *e) {
     if (fresh)
         *known = chain;
     else if (*known != chain)
-        fail(o, "log matching", "n%u appended another entry, or after another log, at index %llu of term %llu", node + 1u,
-             U(e->index), U(e->term));
+        fail(o, "log matching", "n%u appended another entry, or after another log, at index %llu of term %llu",
+             node + 1u, U(e->index), U(e->term));
     chain_set(&n->log, e->index, e->term, chain);
-    queue_write(n, (struct durable_op){
-                       .written = e->written, .kind = EFFECT_APPEND, .index = e->index, .term = e->term, .chain = chain});
+    queue_write(n,
+                (struct durable_op){
+                    .written = e->written, .kind = EFFECT_APPEND, .index = e->index, .term = e->term, .chain = chain});
 }
 
 static void on_truncate(struct oracle *o, uint8_t node, const struct effect *e) {
@@ -244,8 +252,9 @@ static void on_send(struct oracle *o, uint8_t node, const struct effect *e) {
     if (!answers || !raft_message_decode(e->bytes, &m) || !m.success || m.pre_vote) return;
     if (m.kind != RAFT_VOTE_REPLY) {
         if (m.index > n->disk.last || m.term > n->disk_term)
-            fail(o, "durable before acknowledged", "n%u acknowledged entries up to %llu, its disk holds them up to %llu",
-                 node + 1u, U(m.index), U(n->disk.last));
+            fail(o, "durable before acknowledged",
+                 "n%u acknowledged entries up to %llu, its disk holds them up to %llu", node + 1u, U(m.index),
+                 U(n->disk.last));
         return;
     }
     if (n->disk_term < m.term || (n->disk_term == m.term && n->disk_vote != e->to))
@@ -254,7 +263,8 @@ static void on_send(struct oracle *o, uint8_t node, const struct effect *e) {
     bool fresh;
     uint64_t *vote = map64_put(&o->vote_of, key_of(m.term, node), &fresh);
     if (!fresh && *vote != e->to + 1u)
-        fail(o, "one vote a term", "n%u voted for n%llu and for n%u in term %llu", node + 1u, U(*vote), e->to + 1u, U(m.term));
+        fail(o, "one vote a term", "n%u voted for n%llu and for n%u in term %llu", node + 1u, U(*vote), e->to + 1u,
+             U(m.term));
     *vote = e->to + 1u;
     *map64_put(&o->voters_of, key_of(m.term, e->to), &fresh) |= UINT64_C(1) << node;
 }
@@ -272,31 +282,26 @@ static void on_leader(struct oracle *o, uint8_t node, uint64_t term) {
         fail(o, "election quorum", "n%u leads term %llu with %u of %u votes", node + 1u, U(term), count, o->nodes);
     uint64_t last = o->committed.last;
     if (n->log.last < last || n->log.links[last].chain != o->committed.links[last].chain)
-        fail(o, "leader completeness", "n%u leads term %llu without the committed entry at index %llu", node + 1u, U(term),
-             U(last));
+        fail(o, "leader completeness", "n%u leads term %llu without the committed entry at index %llu", node + 1u,
+             U(term), U(last));
 }
 
 void oracle_effect(struct oracle *o, uint8_t node, const struct effect *e) {
     struct oracle_node *n = &o->node[node];
     switch ((enum effect_kind)e->kind) {
-    case EFFECT_APPEND:
-        on_append(o, node, e);
-        break;
-    case EFFECT_TRUNCATE:
-        on_truncate(o, node, e);
-        break;
+    case EFFECT_APPEND: on_append(o, node, e); break;
+    case EFFECT_TRUNCATE: on_truncate(o, node, e); break;
     case EFFECT_META:
         queue_write(n, (struct durable_op){.written = e->written, .kind = EFFECT_META, .term = e->term, .vote = e->to});
         break;
-    case EFFECT_SEND:
-        on_send(o, node, e);
-        break;
+    case EFFECT_SEND: on_send(o, node, e); break;
     case EFFECT_SNAPSHOT_RECEIVE:
         if (!e->last) break;
         n->installing = e->index;
         if (e->index > o->committed.last || o->committed.links[e->index].term != e->term)
-            fail(o, "snapshots are committed", "n%u received a snapshot of index %llu, term %llu, which is not committed",
-                 node + 1u, U(e->index), U(e->term));
+            fail(o, "snapshots are committed",
+                 "n%u received a snapshot of index %llu, term %llu, which is not committed", node + 1u, U(e->index),
+                 U(e->term));
         queue_write(n, (struct durable_op){.written = e->written,
                                            .kind = EFFECT_SNAPSHOT_RECEIVE,
                                            .index = e->index,
@@ -307,8 +312,7 @@ void oracle_effect(struct oracle *o, uint8_t node, const struct effect *e) {
         n->role = e->role;
         if (e->role == PROTOCOL_LEADER) on_leader(o, node, e->term);
         break;
-    default:
-        break;
+    default: break;
     }
 }
 
@@ -335,28 +339,31 @@ static void on_commit(struct oracle *o, uint8_t node, const struct probe *p) {
         const struct link_of_chain *link = &n->log.links[i];
         if (i <= o->committed.last) {
             if (o->committed.links[i].chain != link->chain)
-                fail(o, "state machine safety", "n%u committed another entry at index %llu (term %llu) than was committed "
-                     "before (term %llu)", node + 1u, U(i), U(link->term), U(o->committed.links[i].term));
+                fail(o, "state machine safety",
+                     "n%u committed another entry at index %llu (term %llu) than was committed "
+                     "before (term %llu)",
+                     node + 1u, U(i), U(link->term), U(o->committed.links[i].term));
             continue;
         }
         if (p->role != PROTOCOL_LEADER)
-            fail(o, "only leaders commit first", "n%u, a follower, committed index %llu before any leader did", node + 1u,
-                 U(i));
+            fail(o, "only leaders commit first", "n%u, a follower, committed index %llu before any leader did",
+                 node + 1u, U(i));
         chain_set(&o->committed, i, link->term, link->chain);
     }
     if (p->role != PROTOCOL_LEADER || p->commit_index != o->committed.last) return;
     uint32_t holders = 0;
     for (uint32_t i = 0; i < o->nodes; i++) {
         const struct chain *disk = &o->node[i].disk;
-        holders += disk->last >= p->commit_index &&
-                   disk->links[p->commit_index].chain == n->log.links[p->commit_index].chain;
+        holders +=
+            disk->last >= p->commit_index && disk->links[p->commit_index].chain == n->log.links[p->commit_index].chain;
     }
     if (holders < o->nodes / 2 + 1)
         fail(o, "committed means recoverable", "index %llu was committed by n%u with %u of %u disks holding it",
              U(p->commit_index), node + 1u, holders, o->nodes);
     if (n->log.links[p->commit_index].term != p->term)
-        fail(o, "commit of the current term", "n%u, leader of term %llu, committed up to an entry of term %llu by counting",
-             node + 1u, U(p->term), U(n->log.links[p->commit_index].term));
+        fail(o, "commit of the current term",
+             "n%u, leader of term %llu, committed up to an entry of term %llu by counting", node + 1u, U(p->term),
+             U(n->log.links[p->commit_index].term));
 }
 
 static void check_state_hash(struct oracle *o, uint8_t node, uint64_t applied, uint64_t hash) {
@@ -388,8 +395,8 @@ void oracle_step(struct oracle *o, uint8_t node, const struct probe *p, uint64_t
     if (p->commit_index > n->commit) on_commit(o, node, p);
     n->commit = p->commit_index;
     if (p->applied_index > p->commit_index)
-        fail(o, "applied within committed", "n%u applied %llu of %llu committed entries", node + 1u, U(p->applied_index),
-             U(p->commit_index));
+        fail(o, "applied within committed", "n%u applied %llu of %llu committed entries", node + 1u,
+             U(p->applied_index), U(p->commit_index));
     if (p->applied_index != n->applied) check_state_hash(o, node, p->applied_index, state_hash);
     if (o->answered > o->committed.last)
         fail(o, "answered means committed", "n%u answered index %llu while %llu entries are committed", node + 1u,
@@ -407,8 +414,10 @@ uint64_t oracle_read_floor(const struct oracle *o) {
 
 void oracle_read(struct oracle *o, uint8_t node, uint64_t floor, uint64_t index) {
     if (index < floor)
-        fail(o, "reads are current", "n%u answered a read from index %llu although index %llu had been answered before "
-             "the read was asked", node + 1u, U(index), U(floor));
+        fail(o, "reads are current",
+             "n%u answered a read from index %llu although index %llu had been answered before "
+             "the read was asked",
+             node + 1u, U(index), U(floor));
 }
 
 void oracle_assertion(struct oracle *o, uint8_t node, const char *text) {
