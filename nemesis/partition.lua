@@ -69,7 +69,7 @@ function partition.majority_minority(options)
 end
 
 -- The nodes in a random ring, each seeing only its nearest neighbours, just enough for a majority: everyone sees a
--- majority, and no two see the same one. Three nodes are too few for that: they become a line with the leader at an end.
+-- majority, and no two see the same one. Three nodes are too few for that: they become a line, the leader at an end.
 function partition.ring()
   return cut("partition ring", function(cluster)
     local order, links = shuffle(cluster.nodes), {}

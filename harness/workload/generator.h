@@ -13,24 +13,24 @@
 
 struct gen_context {
     uint64_t now_ns;
-    uint32_t clients;      /* slots */
-    const uint8_t *busy;   /* busy[slot]: has an operation open */
+    uint32_t clients;        /* slots */
+    const uint8_t *busy;     /* busy[slot]: has an operation open */
     const uint32_t *process; /* the process number that each slot acts as now */
-    uint32_t free_clients; /* how many are not busy */
+    uint32_t free_clients;   /* how many are not busy */
     struct history *history; /* for interning keys and values */
 };
 struct gen_op {
-    uint32_t client;       /* a slot that is free */
+    uint32_t client; /* a slot that is free */
     uint16_t f;
     uint32_t key;
     struct value argument;
-    uint64_t intended_ns;  /* open loop: when it was due, also if no client was free then */
+    uint64_t intended_ns; /* open loop: when it was due, also if no client was free then */
 };
 enum gen_state {
     GEN_READY,   /* due_ns is set: issue at that time (now), or ask again at that time (later) */
     GEN_PENDING, /* nothing until an update comes */
     GEN_DONE,
-    GEN_FAILED,  /* the script failed: the error is set */
+    GEN_FAILED, /* the script failed: the error is set */
 };
 struct gen_event { /* an invocation or a completion, for generators that react */
     bool completion;
@@ -55,12 +55,12 @@ struct generator_ops {
 struct workload_config {
     enum { WORKLOAD_REGISTER, WORKLOAD_APPEND, WORKLOAD_COUNTER } kind;
     uint32_t keys, clients;
-    uint32_t rate_hz_milli;   /* open loop: operations per 1,000 s, Poisson arrivals; 0: closed loop */
-    bool steady;              /* open loop at even distances instead of Poisson */
-    uint64_t think_ns;        /* closed loop: mean pause of a client between operations */
-    uint32_t zipf_permille;   /* 0: uniform keys */
+    uint32_t rate_hz_milli;      /* open loop: operations per 1,000 s, Poisson arrivals; 0: closed loop */
+    bool steady;                 /* open loop at even distances instead of Poisson */
+    uint64_t think_ns;           /* closed loop: mean pause of a client between operations */
+    uint32_t zipf_permille;      /* 0: uniform keys */
     uint32_t weights[OP_CUSTOM]; /* the mix, by op_function; all zero: the kind's default */
-    uint32_t values;          /* register: 0 unique, else values 0..values-1 */
+    uint32_t values;             /* register: 0 unique, else values 0..values-1 */
 };
 struct generator *workload_new(const struct workload_config *c, uint64_t seed);
 /* The final phase's operations: one read per key (append, counter) spread over clients; NULL if none are wanted. */
