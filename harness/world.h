@@ -11,7 +11,12 @@
 
 struct world;
 
-enum read_mode { READ_LOG, READ_INDEX, READ_LEASE, READ_LOCAL }; /* what a target does with reads, where it can choose */
+enum read_mode {
+    READ_LOG,
+    READ_INDEX,
+    READ_LEASE,
+    READ_LOCAL
+}; /* what a target does with reads, where it can choose */
 
 /* What a world is built from: the plain-data part of a scenario. Times in ns; zero means the target's default. */
 struct world_config {
@@ -20,17 +25,17 @@ struct world_config {
     uint32_t nodes;     /* 1..NODES_MAX */
     uint32_t clients;   /* client slots, 1..4096 */
     uint64_t seed;
-    bool invariants;    /* online oracles on */
+    bool invariants; /* online oracles on */
     enum read_mode reads;
-    bool clients_pinned; /* a client asks its own node only (slot % nodes) and does not follow redirects */
-    uint64_t op_timeout_ns;      /* the client gives up: info */
-    uint64_t try_timeout_ns;     /* one try; then the next node */
+    bool clients_pinned;     /* a client asks its own node only (slot % nodes) and does not follow redirects */
+    uint64_t op_timeout_ns;  /* the client gives up: info */
+    uint64_t try_timeout_ns; /* one try; then the next node */
     uint64_t election_timeout_ns, heartbeat_ns;
-    uint32_t clock_drift_ppm_max; /* what lease reads allow for */
-    uint32_t snapshot_entries;   /* a snapshot after this many applied entries */
-    uint32_t message_bytes;      /* largest message between nodes, and so the batch of an append */
+    uint32_t clock_drift_ppm_max;   /* what lease reads allow for */
+    uint32_t snapshot_entries;      /* a snapshot after this many applied entries */
+    uint32_t message_bytes;         /* largest message between nodes, and so the batch of an append */
     uint64_t latency_ns, jitter_ns; /* one way, between any two endpoints, when there are no regions */
-    uint32_t regions;            /* 0: none; else region_of (clients: region_of[nodes]) and one-way latencies */
+    uint32_t regions;               /* 0: none; else region_of (clients: region_of[nodes]) and one-way latencies */
     uint8_t region_of[ENDPOINTS_MAX];
     uint64_t region_latency_ns[ENDPOINTS_MAX][ENDPOINTS_MAX];
     uint64_t sync_min_ns, sync_max_ns; /* duration of a disk sync */
@@ -85,7 +90,7 @@ struct world_ops {
     uint32_t capabilities; /* mask of enum fault_kind */
     uint32_t (*fault_begin)(struct world *w, const struct fault_spec *spec, struct error *e);
     struct fault_evidence (*fault_end)(struct world *w, uint32_t fault);
-    uint8_t (*leader)(const struct world *w); /* the live leader of the highest term, or NODE_UNKNOWN */
+    uint8_t (*leader)(const struct world *w);      /* the live leader of the highest term, or NODE_UNKNOWN */
     bool (*transfer)(struct world *w, uint8_t to); /* ask the leader to hand over; false: no leader, or not able */
     struct node_status (*node_status)(const struct world *w, uint8_t node);
     const char *(*violation)(const struct world *w, const char **invariant); /* text and name, NULL if none */

@@ -37,13 +37,13 @@ struct clock_condition {
 
 struct fault_spec {
     enum fault_kind kind;
-    uint32_t nodes;                 /* mask; every kind but LINK */
-    uint32_t links[ENDPOINTS_MAX];  /* LINK: mask of receivers per sender */
+    uint32_t nodes;                /* mask; every kind but LINK */
+    uint32_t links[ENDPOINTS_MAX]; /* LINK: mask of receivers per sender */
     struct link_condition link;
     struct clock_condition clock;
     struct disk_condition disk;
-    struct disk_crash crash;        /* POWER */
-    uint32_t slow_percent;          /* SLOW: 1..99 */
+    struct disk_crash crash; /* POWER */
+    uint32_t slow_percent;   /* SLOW: 1..99 */
 };
 
 /* What it did, measured by the world, not assumed. LINK: frames that crossed the links, and those dropped, delayed,

@@ -150,8 +150,8 @@ static void option_fact(struct buffer *out, const char *key, const json_t *value
     buffer_printf(out, "<div><dt>");
     html_clipped(out, bytes_str(key), VALUE_BYTES_MAX);
     buffer_printf(out, "</dt><dd>");
-    char *text = json_is_string(value) ? xstrdup(json_string_value(value))
-                                       : json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+    char *text =
+        json_is_string(value) ? xstrdup(json_string_value(value)) : json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
     html_clipped(out, bytes_str(text_or(text, "")), VALUE_BYTES_MAX);
     free(text);
     fact_close(out);

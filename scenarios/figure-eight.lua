@@ -52,7 +52,7 @@ return {
   time = 60,
   network = { latency = 0.025, jitter = 0.005 },
   client = { timeout = 12, try_timeout = 5 }, -- somebody must still be waiting when the first leader commits
-  cluster = { message_bytes = 512, election_timeout = 0.4, snapshot_entries = 5000 },
+  cluster = { message_bytes = 512, election_timeout = 0.4, snapshot_entries = 2000 },
   workload = append { keys = 5, clients = 60, rate = 150, mix = { read = 1, append = 3 } },
   nemesis = function(cluster)
     while true do

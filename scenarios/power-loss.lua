@@ -2,6 +2,7 @@
 -- acknowledged must be there.
 return {
   doc = "Power loss on one or all nodes at once; unsynced writes are lost or torn.",
+  cluster = { sync = { 0.002, 0.01 } }, -- slow disks: there is always something that is not on them yet
   workload = append { keys = 4, clients = 10, rate = 100 },
   nemesis = every {
     min = 4, max = 8, duration = { 0.5, 2 },

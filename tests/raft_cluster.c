@@ -91,24 +91,16 @@ static void carry_out(struct raft_cluster *c, uint8_t node, const struct effect 
     struct raft_node *n = &c->node[node];
     unsigned long long index = e->index, term = e->term, written = e->written, token = e->token;
     switch ((enum effect_kind)e->kind) {
-    case EFFECT_APPEND:
-        say(n, "append %llu/%llu@%llu", index, term, written);
-        break;
-    case EFFECT_TRUNCATE:
-        say(n, "cut %llu@%llu", index, written);
-        break;
+    case EFFECT_APPEND: say(n, "append %llu/%llu@%llu", index, term, written); break;
+    case EFFECT_TRUNCATE: say(n, "cut %llu@%llu", index, written); break;
     case EFFECT_META:
         if (e->to == NODE_NONE)
             say(n, "meta term %llu@%llu", term, written);
         else
             say(n, "meta term %llu vote n%u@%llu", term, e->to + 1u, written);
         break;
-    case EFFECT_SEND:
-        sends(c, node, e);
-        break;
-    case EFFECT_APPLY:
-        applies(c, n, e);
-        break;
+    case EFFECT_SEND: sends(c, node, e); break;
+    case EFFECT_APPLY: applies(c, n, e); break;
     case EFFECT_READ_READY:
         assert(n->applied >= e->index);
         n->reads_ready++;
@@ -137,12 +129,8 @@ static void carry_out(struct raft_cluster *c, uint8_t node, const struct effect 
         say(n, "receive %llu/%llu+%llu %zu bytes%s%s", index, term, (unsigned long long)e->offset, e->bytes.size,
             e->last ? " last" : "", e->reset ? " reset" : "");
         break;
-    case EFFECT_ROLE:
-        say(n, "%s of %llu", roles[e->role], term);
-        break;
-    case EFFECT_FATAL:
-        say(n, "fatal %s", e->reason);
-        break;
+    case EFFECT_ROLE: say(n, "%s of %llu", roles[e->role], term); break;
+    case EFFECT_FATAL: say(n, "fatal %s", e->reason); break;
     }
     if (e->written) write_starts(c, n, e);
 }
@@ -197,9 +185,7 @@ static void disk_apply(struct raft_node *n, const struct disk_write *w) {
         while (n->entries_count && n->entries[n->entries_count - 1].index >= w->entry.index) n->entries_count--;
         n->log_last = w->entry.index - 1;
         break;
-    case EFFECT_META:
-        n->meta = w->bytes;
-        break;
+    case EFFECT_META: n->meta = w->bytes; break;
     default: {
         size_t gone = w->reset ? n->entries_count : 0;
         while (gone < n->entries_count && n->entries[gone].index < w->keep_from) gone++;

@@ -17,8 +17,8 @@ struct disk_write { /* on its way to the disk */
     uint64_t written;
     uint8_t kind; /* enum effect_kind */
     bool reset;
-    struct entry entry;  /* index and term of the others, too */
-    struct bytes bytes;  /* meta, snapshot */
+    struct entry entry; /* index and term of the others, too */
+    struct bytes bytes; /* meta, snapshot */
     uint64_t keep_from;
 };
 struct mail {
@@ -32,7 +32,7 @@ struct raft_node {
     size_t state_size;
     struct effects fx;
     uint64_t now_ns, due_ns[TIMERS_COUNT]; /* UINT64_MAX: no timer */
-    struct buffer said; /* the last step, as text */
+    struct buffer said;                    /* the last step, as text */
     /* The disk, and what is under way to it. */
     struct bytes meta, snapshot;
     uint64_t snapshot_index, snapshot_term;
@@ -54,9 +54,9 @@ struct raft_cluster {
     bool cut[PROTOCOL_NODES_MAX][PROTOCOL_NODES_MAX]; /* mail from, to is lost when it would be carried */
     struct mail *mail;
     size_t mail_count, mail_capacity;
-    size_t snapshot_bytes; /* how large snapshots are */
-    bool synced;           /* every write is durable at once */
-    uint64_t carried[8];   /* messages carried, by kind */
+    size_t snapshot_bytes;          /* how large snapshots are */
+    bool synced;                    /* every write is durable at once */
+    uint64_t carried[8];            /* messages carried, by kind */
     uint64_t applied_hash[1 << 14]; /* by index: what anyone's state machine held then; 0: nobody was there */
     struct arena arena;
 };
@@ -84,8 +84,8 @@ void carries(struct raft_cluster *c, uint8_t from, uint8_t to); /* the mail ther
 void loses(struct raft_cluster *c, uint8_t from, uint8_t to);
 void settles(struct raft_cluster *c); /* carries all mail and syncs all disks until nothing moves */
 void beats(struct raft_cluster *c, uint8_t leader, uint32_t times); /* heartbeat, settle, all clocks together */
-void elects(struct raft_cluster *c, uint8_t node); /* it stands for election and must win */
-void lives(struct raft_cluster *c, uint32_t ms); /* all timers fire in their time, all mail arrives at once */
+void elects(struct raft_cluster *c, uint8_t node);                  /* it stands for election and must win */
+void lives(struct raft_cluster *c, uint32_t ms);   /* all timers fire in their time, all mail arrives at once */
 void stands(struct raft_cluster *c, uint8_t node); /* the same, and its first appends are not carried yet */
 void isolates(struct raft_cluster *c, uint8_t node, bool on);
 size_t mail_between(const struct raft_cluster *c, uint8_t from, uint8_t to);

@@ -51,9 +51,7 @@ static void random_links(struct driver *d, struct fault_spec *f) {
         for (uint32_t from = 0; from < n; from++)
             if (side >> from & 1) f->links[from] = 0; /* one way */
     switch (prng_below(&d->prng, 4)) {
-    case 0:
-        f->link.cut = true;
-        break;
+    case 0: f->link.cut = true; break;
     case 1:
         f->link.loss_ppm = 200000;
         f->link.duplicate_ppm = 200000;
@@ -111,7 +109,8 @@ static void on_complete(void *ctx, const struct completion *c) {
     d->fail += c->status == OP_FAIL;
     d->info += c->status == OP_INFO;
     if (!d->closing)
-        d->world->ops->wake_at(d->world, now + prng_below(&d->prng, 2 * d->think_ns + 1), (uint64_t)TAG_CLIENT << 32 | c->client);
+        d->world->ops->wake_at(d->world, now + prng_below(&d->prng, 2 * d->think_ns + 1),
+                               (uint64_t)TAG_CLIENT << 32 | c->client);
 }
 
 void driver_init(struct driver *d, const struct world_config *c) {
@@ -122,7 +121,8 @@ void driver_init(struct driver *d, const struct world_config *c) {
     d->think_ns = 20 * NS_PER_MS;
     d->history = history_new();
     prng_seed(&d->prng, c->seed, 1000);
-    d->world = sim_new(c, (struct world_host){.ctx = d, .history = d->history, .on_wake = on_wake, .on_complete = on_complete}, &e);
+    d->world = sim_new(
+        c, (struct world_host){.ctx = d, .history = d->history, .on_wake = on_wake, .on_complete = on_complete}, &e);
     assert(d->world);
 }
 

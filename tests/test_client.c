@@ -370,7 +370,8 @@ static void a_transaction_is_one_command_and_its_reads_are_filled_in(void **stat
     struct buffer text = {0};
     history_value_print(d.history, a.completion.result, &text);
     buffer_append(&text, "", 1);
-    assert_string_equal((char *)text.data, "[[\"r\",\"x\",null],[\"w\",\"x\",7],[\"append\",\"y\",9],[\"read\",\"x\",7]]");
+    assert_string_equal((char *)text.data,
+                        "[[\"r\",\"x\",null],[\"w\",\"x\",7],[\"append\",\"y\",9],[\"read\",\"x\",7]]");
     buffer_free(&text);
     struct value bad[2] = {element(&d, "w", "x", VALUE_OF_INT(8)), element(&d, "append", "x", VALUE_OF_INT(1))};
     ends(&d, does(&d, OP_TXN, history_list(d.history, bad, 2)), OP_FAIL, "wrong type");

@@ -283,8 +283,9 @@ static void a_leader_with_a_bare_quorum_stays(void **state) {
 static void entries_are_acknowledged_when_they_are_durable(void **state) {
     (void)state;
     struct raft_cluster *c = cluster_new(3, NULL);
-    assert_string_equal(hears(c, N1, N2, append_request(1, 0, 0, "11", 0)),
-                        "meta term 1@1; follower of 1; append 1/1@2; append 2/1@3; n2: append term=1 index=2 round=1 yes^3");
+    assert_string_equal(
+        hears(c, N1, N2, append_request(1, 0, 0, "11", 0)),
+        "meta term 1@1; follower of 1; append 1/1@2; append 2/1@3; n2: append term=1 index=2 round=1 yes^3");
     syncs(c, N1, 2);
     assert_int_equal(mail_between(c, N1, N2), 0);
     /* The same again is not acknowledged sooner, and a heartbeat tells what is durable. */
@@ -320,7 +321,8 @@ static void a_conflict_cuts_the_log_at_the_conflict(void **state) {
     assert_string_equal(hears(c, N1, N3, append_request(2, 1, 1, "122", 0)),
                         "meta term 2@6; follower of 2; cut 3@7; append 3/2@8; append 4/2@9; "
                         "n3: append term=2 index=4 round=1 yes^9");
-    assert_string_equal(hears(c, N1, N3, append_request(2, 4, 1, "2", 0)), "n3: append term=2 index=2 log_term=1 round=1 no");
+    assert_string_equal(hears(c, N1, N3, append_request(2, 4, 1, "2", 0)),
+                        "n3: append term=2 index=2 log_term=1 round=1 no");
     cluster_free(c);
 }
 

@@ -23,7 +23,8 @@ static struct raft_message random_message(struct prng *p, uint8_t kind, uint8_t 
     if (kind == RAFT_VOTE_REQUEST || kind == RAFT_VOTE_REPLY) m.pre_vote = prng_chance(p, 500000);
     if (kind == RAFT_VOTE_REQUEST) m.transfer = prng_chance(p, 500000);
     if (kind != RAFT_VOTE_REPLY && kind != RAFT_TIMEOUT_NOW) m.index = prng_between(p, 1, UINT64_MAX >> 3);
-    if (kind != RAFT_VOTE_REPLY && kind != RAFT_TIMEOUT_NOW && kind != RAFT_SNAPSHOT_REPLY) m.log_term = prng_between(p, 1, 5);
+    if (kind != RAFT_VOTE_REPLY && kind != RAFT_TIMEOUT_NOW && kind != RAFT_SNAPSHOT_REPLY)
+        m.log_term = prng_between(p, 1, 5);
     if (kind == RAFT_APPEND_REQUEST || kind == RAFT_APPEND_REPLY) m.round = prng_next(p) >> 3;
     if (kind == RAFT_APPEND_REPLY || kind == RAFT_SNAPSHOT_REPLY) m.rejected = prng_next(p) >> 3;
     if (kind == RAFT_SNAPSHOT_REQUEST || kind == RAFT_SNAPSHOT_REPLY) m.offset = prng_next(p) >> 3;
@@ -530,7 +531,8 @@ static void a_snapshot_beside_the_log_replaces_it(void **state) {
     const char *said = hears(c, N1, N2, snapshot_of(2, 4, 2));
     assert_non_null(strstr(said, "receive 4/2+0 16 bytes last reset"));
     assert_int_equal(probe_of(c, N1).last_index, 7); /* nothing changes before it is durable ... */
-    said = hears(c, N1, N2, (struct raft_message){.kind = RAFT_APPEND_REQUEST, .term = 2, .index = 9, .log_term = 2, .round = 3});
+    said = hears(c, N1, N2,
+                 (struct raft_message){.kind = RAFT_APPEND_REQUEST, .term = 2, .index = 9, .log_term = 2, .round = 3});
     assert_string_equal(said, "n2: append term=2 index=1 round=3 yes^9"); /* ... but the leader is answered */
     said = syncs(c, N1, UINT64_MAX);
     assert_non_null(strstr(said, "refuse 1 unknown n2; refuse 2 unknown n2"));

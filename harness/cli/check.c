@@ -12,6 +12,7 @@ struct checked {
     char *name;           /* the file, or the run */
     struct run_info info; /* info.run is NULL for a file */
     bool cut_short;
+    uint64_t order_lost;
 };
 
 static bool is_file(const char *argument) {
@@ -36,6 +37,7 @@ static int load(struct cli *c, struct checked *k, struct error *e) {
     if (jsonl_import_file(c->arguments[0], k->history, &result, e)) return -1;
     k->name = xstrdup(c->arguments[0]);
     k->cut_short = result.cut_short;
+    k->order_lost = result.order_lost;
     return 0;
 }
 
@@ -69,6 +71,9 @@ static void print_text(struct cli *c, const struct checked *k, const struct chec
     if (!c->quiet) {
         fprintf(say, "%s: %u operations%s\n", k->name, k->history->count,
                 k->cut_short ? "; its last line is cut short and was left out" : "");
+        if (k->order_lost)
+            fprintf(say, "note: %llu events have the time of the one before; equal times count as concurrent\n",
+                    (unsigned long long)k->order_lost);
         if (k->info.run && strcmp(k->info.state, "done") != 0)
             fprintf(say, "the run is %s: what was recorded of it is checked\n", k->info.state);
         if (r->explanation && *r->explanation) fprintf(say, "%s\n", r->explanation);

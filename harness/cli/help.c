@@ -48,7 +48,7 @@ static const struct command hunt_command = {
         "With --for and no --seeds, the seeds start at 1; --seeds 5000.. starts elsewhere.\n\n"
         "  harrow hunt swarm --seeds 1..10000\n"
         "  harrow hunt swarm --for 600 -j 2\n"
-        "  harrow hunt packet-storm --for 60 --mutant raft/double-vote --write regressions/double-vote.lua\n",
+        "  harrow hunt packet-storm --for 60 --mutant raft/count-duplicate-votes --write votes.lua\n",
     .options = WHAT_RUNS | COMMON | OPT(SEEDS) | OPT(FOR) | OPT(JOBS) | OPT(KEEP_GOING) | OPT(WRITE) | OPT(OUT) |
                OPT(NO_REPORT),
     .arguments_min = 1,

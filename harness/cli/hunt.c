@@ -169,6 +169,9 @@ static int write_scenario(const struct hunt *h, const struct run_options *o, str
         fprintf(out, " --time %llu.%09llu", (unsigned long long)(o->time_ns / NS_PER_S),
                 (unsigned long long)(o->time_ns % NS_PER_S));
     for (size_t i = 0; i < o->sets_count; i++) fprintf(out, " --set %s=%s", o->sets[i].key, o->sets[i].value);
+    bool min_ops = false; /* shrunk, it may do too little to be judged: the pinned failure is what counts */
+    for (size_t i = 0; i < o->sets_count; i++) min_ops |= strcmp(o->sets[i].key, "min_ops") == 0;
+    if (!min_ops) fprintf(out, " --set min_ops=1");
     for (int k = 0; k < FAULT_KINDS; k++)
         if (o->without & (1u << k)) fprintf(out, " --without %s", fault_kind_name((enum fault_kind)k));
     fputc('\n', out);
@@ -292,6 +295,16 @@ static int finish(struct hunt *h) {
     return status;
 }
 
+/* Says before the hunt, not after it, that its find could not be written. */
+static int check_writable(const char *path, struct error *e) {
+    bool exists = access(path, F_OK) == 0;
+    FILE *out = fopen(path, "a");
+    if (!out) return error_set(e, "cannot write %s: %s; name a file in a folder that exists", path, strerror(errno));
+    fclose(out);
+    if (!exists) unlink(path);
+    return 0;
+}
+
 int command_hunt(struct cli *c) {
     struct error e = {{0}};
     struct hunt h = {.c = c, .seeds = {1, SEED_MAX - 1}};
@@ -301,6 +314,7 @@ int command_hunt(struct cli *c) {
         return cli_fail(EXIT_USAGE, c, &e);
     }
     if (seeds) h.seeds = c->seeds;
+    if (c->write && check_writable(c->write, &e)) return cli_fail(EXIT_USAGE, c, &e);
     if (cli_source_load(&h.source, c->arguments[0], &e)) return cli_fail(EXIT_USAGE, c, &e);
     cli_source_options(&h.source, c, h.sets, &h.options, &seed_known);
     h.options.seed = h.seeds.first;

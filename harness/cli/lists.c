@@ -82,6 +82,9 @@ int command_models(struct cli *c) {
                               json_pack("{s:s, s:s}", "name", model_name(models[i]), "doc", model_doc(models[i])));
         if (!c->json) printf("%-14s %s\n", model_name(models[i]), model_doc(models[i]));
     }
+    static const char append[] = "lists of unique numbers: not searched, but checked in near-linear time";
+    json_array_append_new(array, json_pack("{s:s, s:s}", "name", "append", "doc", append));
+    if (!c->json) printf("%-14s %s\n", "append", append);
     if (c->json)
         cli_print_json(array);
     else

@@ -21,11 +21,10 @@ static struct client_action end(struct client *c, struct history *h, enum op_sta
     if (status == OP_INFO) { /* the next operation is another process's: it has a session of its own */
         c->session = c->sequence = 0;
     }
-    return (struct client_action){.verb = CLIENT_DONE,
-                                  .completion = {.op = c->op,
-                                                 .status = status,
-                                                 .result = result,
-                                                 .error = error ? history_intern(h, error) : NO_STRING}};
+    return (struct client_action){
+        .verb = CLIENT_DONE,
+        .completion = {
+            .op = c->op, .status = status, .result = result, .error = error ? history_intern(h, error) : NO_STRING}};
 }
 
 /* The command is encoded once, when its session is known; every try sends the same bytes. */
@@ -93,19 +92,13 @@ static struct client_action on_result(struct client *c, struct history *h, struc
         return send_after(0);
     }
     switch ((enum kv_status)r.status) {
-    case KV_OK:
-        return end(c, h, OP_OK, kv_to_value(h, &c->pending, &r), NULL);
-    case KV_CAS_MISMATCH:
-        return end(c, h, OP_FAIL, VALUE_OF_NIL, "cas mismatch");
-    case KV_WRONG_TYPE:
-        return end(c, h, OP_FAIL, VALUE_OF_NIL, "wrong type");
-    case KV_TOO_LARGE:
-        return end(c, h, OP_FAIL, VALUE_OF_NIL, "too large");
-    case KV_BAD_COMMAND:
-        return end(c, h, OP_FAIL, VALUE_OF_NIL, "bad command");
+    case KV_OK: return end(c, h, OP_OK, kv_to_value(h, &c->pending, &r), NULL);
+    case KV_CAS_MISMATCH: return end(c, h, OP_FAIL, VALUE_OF_NIL, "cas mismatch");
+    case KV_WRONG_TYPE: return end(c, h, OP_FAIL, VALUE_OF_NIL, "wrong type");
+    case KV_TOO_LARGE: return end(c, h, OP_FAIL, VALUE_OF_NIL, "too large");
+    case KV_BAD_COMMAND: return end(c, h, OP_FAIL, VALUE_OF_NIL, "bad command");
     case KV_NO_SESSION:
-    case KV_STALE:
-        break;
+    case KV_STALE: break;
     }
     return end(c, h, OP_INFO, VALUE_OF_NIL, "session expired");
 }
@@ -114,8 +107,7 @@ struct client_action client_on_reply(struct client *c, const struct client_rules
                                      struct prng *p, enum status status, uint8_t leader, struct bytes result) {
     assert(c->state != CLIENT_IDLE);
     switch (status) {
-    case STATUS_OK:
-        return on_result(c, h, result);
+    case STATUS_OK: return on_result(c, h, result);
     case STATUS_UNKNOWN: /* it was in a log and is not any more; the same sequence number makes another try safe */
         c->ambiguous = true;
         break;
@@ -124,9 +116,7 @@ struct client_action client_on_reply(struct client *c, const struct client_rules
         if (c->pinned && (!c->ambiguous || c->reads_only || c->state == CLIENT_OPENING))
             return end(c, h, OP_FAIL, VALUE_OF_NIL, "not the leader");
         break;
-    case STATUS_BUSY:
-        leader = NODE_NONE;
-        break;
+    case STATUS_BUSY: leader = NODE_NONE; break;
     }
     return try_elsewhere(c, rules, leader, p);
 }

@@ -14,14 +14,14 @@
 enum client_state { CLIENT_IDLE, CLIENT_OPENING, CLIENT_BUSY };
 
 struct client {
-    uint8_t state;      /* enum client_state */
-    uint8_t node;       /* whom it asks now */
-    uint8_t home;       /* its own node */
-    bool ambiguous;     /* some try may have reached the log without an answer */
+    uint8_t state;  /* enum client_state */
+    uint8_t node;   /* whom it asks now */
+    uint8_t home;   /* its own node */
+    bool ambiguous; /* some try may have reached the log without an answer */
     bool reads_only;
-    bool pinned;        /* for this operation */
+    bool pinned; /* for this operation */
     uint32_t tries;
-    uint32_t op;        /* the host's number */
+    uint32_t op; /* the host's number */
     uint64_t session, sequence;
     uint64_t started_ns;
     struct buffer command; /* encoded; the session's opening while CLIENT_OPENING */
@@ -29,8 +29,8 @@ struct client {
 };
 
 enum client_verb {
-    CLIENT_SEND,  /* send `command` to `node` after delay_ns, and expect an answer */
-    CLIENT_DONE,  /* the operation ended: completion is set */
+    CLIENT_SEND, /* send `command` to `node` after delay_ns, and expect an answer */
+    CLIENT_DONE, /* the operation ended: completion is set */
 };
 struct client_action {
     enum client_verb verb;

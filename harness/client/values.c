@@ -37,16 +37,12 @@ static bool one_op(const struct history *h, uint16_t f, uint32_t key, struct val
     *out = (struct kv_op){.key = bytes_str(history_text(h, key))};
     *why = "the value has a type that this operation does not take";
     switch (f) {
-    case OP_READ:
-        out->kind = KV_GET;
-        return true;
+    case OP_READ: out->kind = KV_GET; return true;
     case OP_WRITE:
         out->kind = KV_PUT;
         *why = "write needs a number or a string";
         return argument.kind != VALUE_NIL && scratch_value(h, argument, used, &out->value);
-    case OP_DELETE:
-        out->kind = KV_DELETE;
-        return true;
+    case OP_DELETE: out->kind = KV_DELETE; return true;
     case OP_CAS:
         out->kind = KV_CAS;
         *why = "cas needs a pair {expected, new}";
@@ -60,9 +56,7 @@ static bool one_op(const struct history *h, uint16_t f, uint32_t key, struct val
         out->value = (struct kv_value){.kind = KV_COUNTER, .counter = argument.integer};
         *why = "append and add need an integer";
         return argument.kind == VALUE_INT;
-    default:
-        *why = "the store has no such operation";
-        return false;
+    default: *why = "the store has no such operation"; return false;
     }
 }
 

@@ -97,6 +97,22 @@ static void judge_scenario_check(struct runner *r, const struct scenario_check *
     name_it(out, k->name ? k->name : "check");
 }
 
+/* Beyond the evidence of each kind: nemeses that never did anything are idle, too. What --without leaves out on request
+ * shows no effect, as it must, and is not judged. */
+static void judge_faults(struct runner *r, struct check_result *out) {
+    if (r->options->without) {
+        out->verdict = VERDICT_VALID;
+        out->detail = xstrdup("not judged: kinds of faults were left out on request (--without)");
+    } else if (r->scenario->nemeses && r->history->faults_count == 0) {
+        out->verdict = VERDICT_UNKNOWN;
+        out->detail = xformat("the scenario has %u nemes%s, but no fault was started in its time", r->scenario->nemeses,
+                              r->scenario->nemeses == 1 ? "is" : "es");
+    } else {
+        check_faults(r->history, out);
+    }
+    name_it(out, "faults");
+}
+
 static void judge_history(struct runner *r, struct checks *c) {
     for (size_t i = 0; i < r->scenario->checks_count; i++) {
         struct check_result *out = add(c);
@@ -106,9 +122,7 @@ static void judge_history(struct runner *r, struct checks *c) {
     struct check_result *load = add(c);
     check_load(r->history, r->scenario->min_ops, load);
     name_it(load, "load");
-    struct check_result *faults = add(c);
-    check_faults(r->history, faults);
-    name_it(faults, "faults");
+    judge_faults(r, add(c));
 }
 
 /* --- the merge --- */

@@ -38,7 +38,7 @@ const struct history *runner_history(const struct runner *r) {
 /* --- faults between script and world --- */
 
 /* Notes which kinds a run uses. One that --without names is asked for as ever, and the world never hears of it: its
- * evidence stays 0 of 0, so that such a run is never called valid; a shrunk failure is invalid all the same. */
+ * evidence stays 0 of 0. */
 static uint32_t begin_unless_left_out(struct world *w, const struct fault_spec *spec, struct error *e) {
     struct runner *r = w->host.ctx;
     r->fault_kinds |= 1u << spec->kind;

@@ -59,7 +59,9 @@ static void act(struct sim *s, uint32_t slot, struct client_action a) {
         a.completion.client = slot;
         if (s->trace)
             trace_event(s, "client %u: operation %u ends %s", slot, a.completion.op,
-                        a.completion.status == OP_OK ? "ok" : a.completion.status == OP_FAIL ? "fail" : "info");
+                        a.completion.status == OP_OK     ? "ok"
+                        : a.completion.status == OP_FAIL ? "fail"
+                                                         : "info");
         s->world.host.on_complete(s->world.host.ctx, &a.completion);
     } else if (a.delay_ns == 0) {
         send_now(s, slot);

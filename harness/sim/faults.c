@@ -28,8 +28,7 @@ static struct fault_evidence counters(const struct sim *s, const struct fault_sp
             sum.affected += n->syncs_stalled + d->sync_errors + d->write_errors;
             sum.offered += d->syncs + d->writes;
             break;
-        default:
-            break;
+        default: break;
         }
     }
     return sum;
@@ -52,7 +51,8 @@ static void refresh_node(struct sim *s, struct sim_node *n) {
     }
     n->disk.condition = disk;
     n->slow_percent = slow;
-    if (drift_ppm != n->clock.drift_ppm || offset_ns != n->clock.wall_offset_ns) node_set_clock(n, drift_ppm, offset_ns);
+    if (drift_ppm != n->clock.drift_ppm || offset_ns != n->clock.wall_offset_ns)
+        node_set_clock(n, drift_ppm, offset_ns);
 }
 
 static void begin_on_node(struct sim *s, struct active_fault *f, struct sim_node *n) {
@@ -68,9 +68,7 @@ static void begin_on_node(struct sim *s, struct active_fault *f, struct sim_node
         n->pause_count++;
         if (s->trace) trace_event(s, "n%u is stopped", n->id + 1u);
         break;
-    default:
-        refresh_node(s, n);
-        break;
+    default: refresh_node(s, n); break;
     }
 }
 
@@ -86,9 +84,7 @@ static void end_on_node(struct sim *s, const struct active_fault *f, struct sim_
         if (--n->pause_count == 0) node_resume(n);
         if (s->trace) trace_event(s, "n%u continues", n->id + 1u);
         break;
-    default:
-        refresh_node(s, n);
-        break;
+    default: refresh_node(s, n); break;
     }
 }
 
@@ -135,6 +131,13 @@ struct fault_evidence faults_end(struct sim *s, uint32_t id) {
         struct fault_evidence after = counters(s, &f->spec);
         f->evidence.affected += after.affected - f->before_affected;
         f->evidence.offered += after.offered - f->before_offered;
+        if (f->spec.kind == FAULT_CLOCK && f->spec.clock.wall_offset_ns) { /* asked of each wall clock itself */
+            for (uint32_t i = 0; i < s->nodes; i++) {
+                if (!(f->spec.nodes >> i & 1)) continue;
+                f->evidence.offered++;
+                f->evidence.affected += node_wall_clock(&s->node[i]) != SIM_EPOCH_NS + s->now_ns;
+            }
+        }
         struct active_fault ended = *f;
         f->id = 0;
         if (ended.spec.kind == FAULT_LINK) network_refresh(s);

@@ -43,11 +43,15 @@ static struct config replica_config(const struct sim *s, uint8_t id) {
 uint64_t node_clock(struct sim_node *n) {
     const struct sim_clock *c = &n->clock;
     uint64_t elapsed = n->sim->now_ns - c->base_true_ns;
-    int64_t extra = c->drift_ppm ? (int64_t)(elapsed / PPM) * c->drift_ppm +
-                                       (int64_t)(elapsed % PPM) * c->drift_ppm / (int64_t)PPM
-                                 : 0;
-    n->clock_readings_off += c->drift_ppm != 0 || c->wall_offset_ns != 0;
+    int64_t extra =
+        c->drift_ppm ? (int64_t)(elapsed / PPM) * c->drift_ppm + (int64_t)(elapsed % PPM) * c->drift_ppm / (int64_t)PPM
+                     : 0;
+    n->clock_readings_off += c->drift_ppm != 0;
     return c->base_local_ns + elapsed + (uint64_t)extra;
+}
+
+uint64_t node_wall_clock(struct sim_node *n) {
+    return (uint64_t)((int64_t)(SIM_EPOCH_NS + n->sim->now_ns) + n->clock.wall_offset_ns);
 }
 
 void node_set_clock(struct sim_node *n, int64_t drift_ppm, int64_t wall_offset_ns) {
@@ -110,7 +114,8 @@ static void env_fatal(void *ctx, bool assertion, const char *reason) {
     struct history *h = s->world.host.history;
     if (assertion && s->config.invariants) oracle_assertion(s->oracle, n->id, reason);
     if (s->trace) trace_event(s, "n%u stops itself: %s", n->id + 1u, reason);
-    history_sample(h, (struct sample){.time_ns = s->now_ns, .kind = SAMPLE_LOG, .node = n->id, .text = history_intern(h, reason)});
+    history_sample(
+        h, (struct sample){.time_ns = s->now_ns, .kind = SAMPLE_LOG, .node = n->id, .text = history_intern(h, reason)});
 }
 
 static void env_observe(void *ctx, const struct effect *e) {

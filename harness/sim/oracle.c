@@ -34,6 +34,7 @@ struct oracle {
     uint32_t nodes;
     struct oracle_node node[PROTOCOL_NODES_MAX];
     struct chain committed;
+    uint64_t committed_in; /* the latest term in which a leader committed something */
     uint64_t *hash_at; /* state hash per applied index; 0: not seen */
     size_t hash_capacity, hash_used;
     struct map64 chain_of;  /* (index, term) -> chain: Log Matching */
@@ -106,6 +107,7 @@ void oracle_reset(struct oracle *o, uint32_t nodes) {
     if (o->hash_at) memset(o->hash_at, 0, o->hash_used * sizeof *o->hash_at);
     o->hash_used = 0;
     chain_reset(&o->committed);
+    o->committed_in = 0;
     map64_clear(&o->chain_of);
     map64_clear(&o->leader_of);
     map64_clear(&o->vote_of);
@@ -251,6 +253,9 @@ static void on_send(struct oracle *o, uint8_t node, const struct effect *e) {
                    e->message_kind == RAFT_SNAPSHOT_REPLY;
     if (!answers || !raft_message_decode(e->bytes, &m) || !m.success || m.pre_vote) return;
     if (m.kind != RAFT_VOTE_REPLY) {
+        /* An acknowledgement that waited for the disk may leave after its entries were cut by a later term's leader. It
+         * can do no harm: whoever elected that leader never had them, and is a majority. */
+        if (m.term < n->term) return;
         if (m.index > n->disk.last || m.term > n->disk_term)
             fail(o, "durable before acknowledged",
                  "n%u acknowledged entries up to %llu, its disk holds them up to %llu", node + 1u, U(m.index),
@@ -280,6 +285,8 @@ static void on_leader(struct oracle *o, uint8_t node, uint64_t term) {
     uint32_t count = voters ? (uint32_t)__builtin_popcountll(*voters) : 0;
     if (count < o->nodes / 2 + 1)
         fail(o, "election quorum", "n%u leads term %llu with %u of %u votes", node + 1u, U(term), count, o->nodes);
+    /* "... in the logs of the leaders of all later terms": votes may arrive so late that a later term is already there. */
+    if (term < o->committed_in) return;
     uint64_t last = o->committed.last;
     if (n->log.last < last || n->log.links[last].chain != o->committed.links[last].chain)
         fail(o, "leader completeness", "n%u leads term %llu without the committed entry at index %llu", node + 1u,
@@ -349,6 +356,7 @@ static void on_commit(struct oracle *o, uint8_t node, const struct probe *p) {
             fail(o, "only leaders commit first", "n%u, a follower, committed index %llu before any leader did",
                  node + 1u, U(i));
         chain_set(&o->committed, i, link->term, link->chain);
+        o->committed_in = p->term;
     }
     if (p->role != PROTOCOL_LEADER || p->commit_index != o->committed.last) return;
     uint32_t holders = 0;

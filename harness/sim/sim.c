@@ -7,8 +7,9 @@
 
 uint64_t sim_schedule(struct sim *s, uint64_t time_ns, uint64_t payload) {
     uint64_t sequence = ++s->sequence;
-    heap_push(&s->heap,
-              (struct heap_item){.time_ns = time_ns < s->now_ns ? s->now_ns : time_ns, .sequence = sequence, .payload = payload});
+    heap_push(&s->heap, (struct heap_item){.time_ns = time_ns < s->now_ns ? s->now_ns : time_ns,
+                                           .sequence = sequence,
+                                           .payload = payload});
     return sequence;
 }
 
@@ -56,9 +57,7 @@ static void run_event(struct sim *s, const struct heap_item *item) {
     sim_mix(s, item->time_ns);
     sim_mix(s, item->payload);
     switch ((enum event_type)(item->payload & 0xff)) {
-    case EV_FRAME:
-        run_frame(s, item, node);
-        break;
+    case EV_FRAME: run_frame(s, item, node); break;
     case EV_TIMER:
         if (n->timer_sequence[detail] == item->sequence && node_may_run(n, item))
             node_on_timer(n, (uint8_t)detail, item->sequence);
@@ -70,12 +69,8 @@ static void run_event(struct sim *s, const struct heap_item *item) {
     case EV_BOOT:
         if (n->generation == detail) node_boot(n);
         break;
-    case EV_CLIENT_TIMER:
-        clients_on_timer(s, (uint32_t)detail);
-        break;
-    case EV_CLIENT_SEND:
-        clients_on_send(s, (uint32_t)detail, item->sequence);
-        break;
+    case EV_CLIENT_TIMER: clients_on_timer(s, (uint32_t)detail); break;
+    case EV_CLIENT_SEND: clients_on_send(s, (uint32_t)detail, item->sequence); break;
     case EV_WAKE: {
         uint64_t tag = s->wakes[detail];
         s->free_wakes[s->free_wakes_count++] = (uint32_t)detail;

@@ -16,9 +16,11 @@
 
 enum event_type { EV_FRAME, EV_TIMER, EV_SYNC, EV_BOOT, EV_CLIENT_TIMER, EV_CLIENT_SEND, EV_WAKE };
 enum { FAULTS_MAX = 256, TIMERS_MAX = 4, FRAME_SMALL = 192, SYNCS_MAX = 8 };
+/* Every run begins at this moment of wall-clock time: 2020-01-01 UTC. */
+#define SIM_EPOCH_NS (UINT64_C(1577836800) * NS_PER_S)
 enum stream { STREAM_NETWORK = 1, STREAM_CLIENTS, STREAM_BOOT, STREAM_NODE = 16, STREAM_DISK = 48, STREAM_SYNC = 80 };
 
-struct frame { /* one message on its way; also requests of clients and answers to them */
+struct frame {        /* one message on its way; also requests of clients and answers to them */
     uint8_t from, to; /* endpoints */
     uint8_t kind;     /* the protocol's message kind */
     bool corrupted;
@@ -26,7 +28,7 @@ struct frame { /* one message on its way; also requests of clients and answers t
     uint8_t status, leader; /* answers */
     uint32_t client;        /* requests and answers */
     uint64_t token, index;
-    uint64_t checksum;      /* of the bytes as sent; only set when corrupted */
+    uint64_t checksum; /* of the bytes as sent; only set when corrupted */
     uint32_t size, capacity;
     uint8_t *data;
     uint32_t next_free;
@@ -48,8 +50,8 @@ struct sim_node {
     uint8_t id;
     bool up, stepped;
     uint32_t down_count, pause_count;
-    uint32_t slow_percent;      /* 0: full speed */
-    uint32_t generation;        /* of the process: what belongs to an older one is void */
+    uint32_t slow_percent;               /* 0: full speed */
+    uint32_t generation;                 /* of the process: what belongs to an older one is void */
     uint64_t timer_sequence[TIMERS_MAX]; /* the heap sequence of the timer in force; 0: none */
     struct replica *replica;
     struct sim_disk disk;
@@ -72,9 +74,9 @@ struct link {
 
 struct sim_client {
     struct client client;
-    uint64_t token;        /* of the try under way */
+    uint64_t token; /* of the try under way */
     uint64_t try_deadline_ns, op_deadline_ns;
-    uint64_t timer_ns;     /* when the one outstanding timer fires; 0: none */
+    uint64_t timer_ns; /* when the one outstanding timer fires; 0: none */
     uint64_t read_floor;
     bool refused; /* an operation that could not be encoded waits to be answered */
     struct client_action refusal;
@@ -134,7 +136,8 @@ void node_schedule_boot(struct sim_node *n, uint64_t delay_ns);
 /* False when the input must wait (paused, slow): it was queued or rescheduled. */
 bool node_may_run(struct sim_node *n, const struct heap_item *item);
 void node_resume(struct sim_node *n);
-uint64_t node_clock(struct sim_node *n);
+uint64_t node_clock(struct sim_node *n);      /* monotonic, at its own rate */
+uint64_t node_wall_clock(struct sim_node *n); /* since 1970; nothing in the bundled targets rests on it */
 void node_set_clock(struct sim_node *n, int64_t drift_ppm, int64_t wall_offset_ns);
 void node_after_step(struct sim_node *n);
 void node_on_timer(struct sim_node *n, uint8_t id, uint64_t sequence);

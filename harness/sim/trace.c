@@ -46,25 +46,14 @@ void trace_effect(struct sim *s, uint8_t node, const struct effect *e) {
     case EFFECT_APPEND:
         trace_event(s, "n%u appends index %llu of term %llu, %zu bytes", n, index, term, e->bytes.size);
         break;
-    case EFFECT_TRUNCATE:
-        trace_event(s, "n%u removes its log from index %llu on", n, index);
-        break;
+    case EFFECT_TRUNCATE: trace_event(s, "n%u removes its log from index %llu on", n, index); break;
     case EFFECT_META:
         trace_event(s, "n%u writes term %llu, vote n%u", n, term, e->to == NODE_NONE ? 0u : e->to + 1u);
         break;
-    case EFFECT_APPLY:
-        trace_event(s, "n%u applies index %llu of term %llu", n, index, term);
-        break;
-    case EFFECT_ROLE:
-        trace_event(s, "n%u is %s of term %llu", n, roles[e->role], term);
-        break;
-    case EFFECT_SNAPSHOT_TAKE:
-        trace_event(s, "n%u takes a snapshot at index %llu", n, index);
-        break;
-    case EFFECT_SNAPSHOT_RECEIVE:
-        trace_event(s, "n%u receives bytes of a snapshot at index %llu", n, index);
-        break;
-    default:
-        break;
+    case EFFECT_APPLY: trace_event(s, "n%u applies index %llu of term %llu", n, index, term); break;
+    case EFFECT_ROLE: trace_event(s, "n%u is %s of term %llu", n, roles[e->role], term); break;
+    case EFFECT_SNAPSHOT_TAKE: trace_event(s, "n%u takes a snapshot at index %llu", n, index); break;
+    case EFFECT_SNAPSHOT_RECEIVE: trace_event(s, "n%u receives bytes of a snapshot at index %llu", n, index); break;
+    default: break;
     }
 }

@@ -14,7 +14,7 @@ const struct protocol *protocol_at(size_t i) {
     return i < sizeof protocols / sizeof *protocols ? protocols[i] : NULL;
 }
 
-#define MUTANT(id_, zoo_, protocol_, visible_, scenario_, doc_, source_, rules_, unbarriered_, kv_rules_)                \
+#define MUTANT(id_, zoo_, protocol_, visible_, scenario_, doc_, source_, rules_, unbarriered_, kv_rules_)              \
     {.id = id_,                                                                                                        \
      .zoo = zoo_,                                                                                                      \
      .protocol = protocol_,                                                                                            \

@@ -224,35 +224,16 @@ static void carry_out(struct replica *r, const struct effect *e) {
         written = wal_truncate(r->wal, e->index);
         mark_log(r, written, e->index - 1);
         break;
-    case EFFECT_META:
-        written = wal_meta(r->wal, e->bytes);
-        break;
-    case EFFECT_SEND:
-        send_or_withhold(r, e);
-        break;
-    case EFFECT_APPLY:
-        apply(r, e);
-        break;
-    case EFFECT_READ_READY:
-        read_ready(r, e);
-        break;
-    case EFFECT_RESPOND:
-        respond(r, e);
-        break;
-    case EFFECT_TIMER:
-        r->env.timer(r->env.ctx, e->timer, e->delay_ns);
-        break;
-    case EFFECT_SNAPSHOT_TAKE:
-        take_snapshot(r, e);
-        break;
-    case EFFECT_SNAPSHOT_RECEIVE:
-        receive_snapshot(r, e);
-        break;
-    case EFFECT_ROLE:
-        break;
-    case EFFECT_FATAL:
-        stop_for(r, true, e->reason);
-        break;
+    case EFFECT_META: written = wal_meta(r->wal, e->bytes); break;
+    case EFFECT_SEND: send_or_withhold(r, e); break;
+    case EFFECT_APPLY: apply(r, e); break;
+    case EFFECT_READ_READY: read_ready(r, e); break;
+    case EFFECT_RESPOND: respond(r, e); break;
+    case EFFECT_TIMER: r->env.timer(r->env.ctx, e->timer, e->delay_ns); break;
+    case EFFECT_SNAPSHOT_TAKE: take_snapshot(r, e); break;
+    case EFFECT_SNAPSHOT_RECEIVE: receive_snapshot(r, e); break;
+    case EFFECT_ROLE: break;
+    case EFFECT_FATAL: stop_for(r, true, e->reason); break;
     }
     assert(written == e->written);
 }

@@ -21,19 +21,19 @@
 
 /* Every bound has a name. A full log or a full read queue refuses work (STATUS_BUSY); nothing grows without end. */
 struct limits {
-    uint32_t log_entries_max;  /* entries kept in memory since the last compaction; a power of two */
-    uint32_t log_bytes_max;    /* their payloads */
-    uint32_t entry_bytes_max;  /* one command */
+    uint32_t log_entries_max;   /* entries kept in memory since the last compaction; a power of two */
+    uint32_t log_bytes_max;     /* their payloads */
+    uint32_t entry_bytes_max;   /* one command */
     uint32_t message_bytes_max; /* one message; at least an entry and its frame */
-    uint32_t reads_max;        /* reads waiting for a quorum round or for application */
-    uint32_t inflight_max;     /* unanswered append messages per follower */
+    uint32_t reads_max;         /* reads waiting for a quorum round or for application */
+    uint32_t inflight_max;      /* unanswered append messages per follower */
 };
 
 enum protocol_reads { PROTOCOL_READ_LOG, PROTOCOL_READ_INDEX, PROTOCOL_READ_LEASE, PROTOCOL_READ_LOCAL };
 
 struct config {
-    uint8_t self, nodes; /* this replica's number, and how many there are: 0..nodes-1 */
-    uint64_t seed;       /* of the protocol's own randomness (election timeouts) */
+    uint8_t self, nodes;          /* this replica's number, and how many there are: 0..nodes-1 */
+    uint64_t seed;                /* of the protocol's own randomness (election timeouts) */
     uint64_t election_timeout_ns; /* minimum; drawn anew between one and two times this */
     uint64_t heartbeat_ns;
     uint32_t clock_drift_ppm_max; /* the rate error between any two clocks that lease reads allow for */
@@ -41,7 +41,7 @@ struct config {
     uint32_t snapshot_entries;  /* take a snapshot when this many entries were applied since the last; 0: never */
     uint32_t snapshot_trailing; /* entries kept before a snapshot for followers that lag a little */
     struct limits limits;
-    const void *rules;          /* the protocol's table of predicates; NULL: the correct one (mutants swap one) */
+    const void *rules; /* the protocol's table of predicates; NULL: the correct one (mutants swap one) */
 };
 
 enum entry_kind { ENTRY_COMMAND, ENTRY_NOOP, ENTRY_CONFIGURATION /* reserved for membership change */ };
@@ -104,18 +104,18 @@ struct event {
 };
 
 enum effect_kind {
-    EFFECT_APPEND,    /* write: index, term, entry_kind, bytes */
-    EFFECT_TRUNCATE,  /* write: remove `index` and everything after it */
-    EFFECT_META,      /* write: bytes */
-    EFFECT_SEND,      /* to, message_kind, bytes, barrier */
-    EFFECT_APPLY,     /* index, term, entry_kind, bytes; token if it was proposed here, else 0 */
-    EFFECT_READ_READY, /* token: run the read on the state machine now; index: what it had to reach */
-    EFFECT_RESPOND,   /* token, status, to (leader hint): refused, or its fate is unknown */
-    EFFECT_TIMER,     /* timer, delay_ns: set, replacing; UINT64_MAX cancels */
-    EFFECT_SNAPSHOT_TAKE,    /* serialize the state machine as it is now, applied up to index/term; keep log from token */
+    EFFECT_APPEND,        /* write: index, term, entry_kind, bytes */
+    EFFECT_TRUNCATE,      /* write: remove `index` and everything after it */
+    EFFECT_META,          /* write: bytes */
+    EFFECT_SEND,          /* to, message_kind, bytes, barrier */
+    EFFECT_APPLY,         /* index, term, entry_kind, bytes; token if it was proposed here, else 0 */
+    EFFECT_READ_READY,    /* token: run the read on the state machine now; index: what it had to reach */
+    EFFECT_RESPOND,       /* token, status, to (leader hint): refused, or its fate is unknown */
+    EFFECT_TIMER,         /* timer, delay_ns: set, replacing; UINT64_MAX cancels */
+    EFFECT_SNAPSHOT_TAKE, /* serialize the state machine as it is now, applied up to index/term; keep log from token */
     EFFECT_SNAPSHOT_RECEIVE, /* index, term, offset, bytes of a snapshot from the leader; `last` is a write; reset: drop the log */
-    EFFECT_ROLE,      /* role, term: for logs, metrics and the leader history */
-    EFFECT_FATAL,     /* reason: an assertion of the protocol failed; the driver stops the node */
+    EFFECT_ROLE,             /* role, term: for logs, metrics and the leader history */
+    EFFECT_FATAL,            /* reason: an assertion of the protocol failed; the driver stops the node */
 };
 
 enum status { STATUS_OK, STATUS_NOT_LEADER, STATUS_BUSY, STATUS_UNKNOWN };

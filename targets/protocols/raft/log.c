@@ -69,8 +69,8 @@ bool log_append(struct raft_log *log, uint64_t term, uint8_t kind, uint64_t toke
     if (!log_has_room(log, (uint32_t)payload.size)) return false;
     uint32_t offset = place(log, (uint32_t)payload.size);
     log->last++;
-    *log_item(log, log->last) = (struct log_item){
-        .term = term, .token = token, .offset = offset, .size = (uint32_t)payload.size, .kind = kind};
+    *log_item(log, log->last) =
+        (struct log_item){.term = term, .token = token, .offset = offset, .size = (uint32_t)payload.size, .kind = kind};
     if (payload.size) memcpy(log->bytes + offset, payload.data, payload.size);
     log->bytes_head = offset + (uint32_t)payload.size;
     return true;

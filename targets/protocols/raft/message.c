@@ -40,8 +40,7 @@ size_t raft_message_encode(const struct raft_message *m, uint8_t *out, size_t ca
         write_u64(&w, m->offset);
         write_u64(&w, m->rejected);
         break;
-    default: /* VOTE_REPLY and TIMEOUT_NOW are their flags and term */
-        break;
+    default: /* VOTE_REPLY and TIMEOUT_NOW are their flags and term */ break;
     }
     return w.failed ? 0 : w.size;
 }
@@ -111,10 +110,8 @@ bool raft_message_decode(struct bytes b, struct raft_message *m) {
         m->rejected = read_u64(&r);
         break;
     case RAFT_VOTE_REPLY:
-    case RAFT_TIMEOUT_NOW:
-        break;
-    default:
-        return false;
+    case RAFT_TIMEOUT_NOW: break;
+    default: return false;
     }
     if (r.failed || r.offset != r.size || (flags & ~FLAGS_ALL) || !numbers_are_sane(m)) return false;
     if (m->kind == RAFT_SNAPSHOT_REQUEST) return m->index > 0 && m->log_term > 0 && m->log_term <= m->term;

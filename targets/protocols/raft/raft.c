@@ -144,21 +144,14 @@ static void on_message(struct raft *r, uint8_t from, struct bytes bytes, struct 
     struct raft_message m;
     if (from >= r->c.nodes || from == r->c.self || !raft_message_decode(bytes, &m)) return;
     switch (m.kind) {
-    case RAFT_VOTE_REQUEST:
-        election_on_request(r, from, &m, fx);
-        return;
-    case RAFT_APPEND_REQUEST:
-        follower_on_append(r, from, &m, fx);
-        return;
-    case RAFT_SNAPSHOT_REQUEST:
-        follower_on_snapshot(r, from, &m, fx);
-        return;
+    case RAFT_VOTE_REQUEST: election_on_request(r, from, &m, fx); return;
+    case RAFT_APPEND_REQUEST: follower_on_append(r, from, &m, fx); return;
+    case RAFT_SNAPSHOT_REQUEST: follower_on_snapshot(r, from, &m, fx); return;
     case RAFT_TIMEOUT_NOW:
         if (m.term == r->term && r->role == PROTOCOL_FOLLOWER && from == r->leader && !r->installing)
             election_campaign(r, true, fx);
         return;
-    default:
-        break;
+    default: break;
     }
     /* Replies. A granted pre-vote echoes a term that nobody is in yet. */
     bool granted_pre_vote = m.kind == RAFT_VOTE_REPLY && m.pre_vote && m.success;
@@ -197,33 +190,18 @@ static void step(void *state, const struct event *ev, struct effects *fx) {
     assert(ev->now_ns >= r->now);
     r->now = ev->now_ns;
     switch (ev->kind) {
-    case EVENT_MESSAGE:
-        on_message(r, ev->message.from, ev->message.bytes, fx);
-        break;
+    case EVENT_MESSAGE: on_message(r, ev->message.from, ev->message.bytes, fx); break;
     case EVENT_TIMER:
         if (ev->timer.id == TIMER_ELECTION) election_on_timer(r, fx);
         if (ev->timer.id == TIMER_HEARTBEAT && r->role == PROTOCOL_LEADER) replication_on_timer(r, fx);
         break;
-    case EVENT_PROPOSE:
-        on_propose(r, ev->propose.token, ev->propose.command, fx);
-        break;
-    case EVENT_READ:
-        reads_on_request(r, ev->read.token, fx);
-        break;
-    case EVENT_PERSISTED:
-        on_persisted(r, ev->persisted.written, ev->persisted.last_index, fx);
-        break;
-    case EVENT_SNAPSHOT_TAKEN:
-        on_snapshot_taken(r, ev->snapshot.index, ev->snapshot.term, fx);
-        break;
-    case EVENT_SNAPSHOT_INSTALLED:
-        follower_on_installed(r, ev->snapshot.index, ev->snapshot.term, fx);
-        break;
-    case EVENT_TRANSFER:
-        transfer_on_request(r, ev->transfer.to, fx);
-        break;
-    case EVENT_RECONFIGURE:
-        break;
+    case EVENT_PROPOSE: on_propose(r, ev->propose.token, ev->propose.command, fx); break;
+    case EVENT_READ: reads_on_request(r, ev->read.token, fx); break;
+    case EVENT_PERSISTED: on_persisted(r, ev->persisted.written, ev->persisted.last_index, fx); break;
+    case EVENT_SNAPSHOT_TAKEN: on_snapshot_taken(r, ev->snapshot.index, ev->snapshot.term, fx); break;
+    case EVENT_SNAPSHOT_INSTALLED: follower_on_installed(r, ev->snapshot.index, ev->snapshot.term, fx); break;
+    case EVENT_TRANSFER: transfer_on_request(r, ev->transfer.to, fx); break;
+    case EVENT_RECONFIGURE: break;
     }
 }
 
@@ -344,7 +322,8 @@ static size_t put_number(char *out, size_t capacity, size_t at, const char *name
 }
 
 static size_t describe(struct bytes message, char *out, size_t capacity) {
-    static const char *const names[] = {"?", "vote?", "vote", "append?", "append", "snapshot?", "snapshot", "timeout-now"};
+    static const char *const names[] = {"?",      "vote?",     "vote",     "append?",
+                                        "append", "snapshot?", "snapshot", "timeout-now"};
     struct raft_message m;
     size_t n = 0;
     if (capacity == 0) return 0;
@@ -354,7 +333,8 @@ static size_t describe(struct bytes message, char *out, size_t capacity) {
         n = put_text(out, capacity, n, m.pre_vote ? "pre-" : "");
         n = put_text(out, capacity, n, names[m.kind]);
         n = put_number(out, capacity, n, " term=", m.term);
-        if (m.kind != RAFT_VOTE_REPLY && m.kind != RAFT_TIMEOUT_NOW) n = put_number(out, capacity, n, " index=", m.index);
+        if (m.kind != RAFT_VOTE_REPLY && m.kind != RAFT_TIMEOUT_NOW)
+            n = put_number(out, capacity, n, " index=", m.index);
         if (m.log_term) n = put_number(out, capacity, n, " log_term=", m.log_term);
         if (m.kind == RAFT_APPEND_REQUEST) {
             n = put_number(out, capacity, n, " entries=", m.entries);

@@ -24,17 +24,17 @@ struct raft_message {
     bool pre_vote, transfer; /* VOTE_*: pre-vote; VOTE_REQUEST: a transfer that overrides stickiness */
     bool success;            /* VOTE_REPLY: granted; APPEND_REPLY: matched; SNAPSHOT_REPLY: whole */
     uint64_t term;
-    uint64_t index;     /* VOTE_REQUEST: last log index; APPEND_REQUEST: prev; APPEND_REPLY: match, or hint when
+    uint64_t index;    /* VOTE_REQUEST: last log index; APPEND_REQUEST: prev; APPEND_REPLY: match, or hint when
                            rejected; SNAPSHOT_*: the snapshot's index */
-    uint64_t log_term;  /* VOTE_REQUEST: of index; APPEND_REQUEST: of prev; APPEND_REPLY rejected: of the conflicting
+    uint64_t log_term; /* VOTE_REQUEST: of index; APPEND_REQUEST: of prev; APPEND_REPLY rejected: of the conflicting
                            entry; SNAPSHOT_REQUEST: of the snapshot */
-    uint64_t commit;    /* APPEND_REQUEST: leader's commit */
-    uint64_t round;     /* APPEND_*: quorum round, echoed; reads and leases count these */
-    uint64_t rejected;  /* APPEND_REPLY rejected: the prev that was refused; SNAPSHOT_REPLY: the offset answered */
-    uint64_t offset;    /* SNAPSHOT_REQUEST: of the chunk; SNAPSHOT_REPLY: next byte wanted */
-    bool last;          /* SNAPSHOT_REQUEST: final chunk */
-    struct bytes data;  /* SNAPSHOT_REQUEST: chunk; APPEND_REQUEST: entries, walked by raft_entry_next */
-    uint32_t entries;   /* APPEND_REQUEST: how many */
+    uint64_t commit;   /* APPEND_REQUEST: leader's commit */
+    uint64_t round;    /* APPEND_*: quorum round, echoed; reads and leases count these */
+    uint64_t rejected; /* APPEND_REPLY rejected: the prev that was refused; SNAPSHOT_REPLY: the offset answered */
+    uint64_t offset;   /* SNAPSHOT_REQUEST: of the chunk; SNAPSHOT_REPLY: next byte wanted */
+    bool last;         /* SNAPSHOT_REQUEST: final chunk */
+    struct bytes data; /* SNAPSHOT_REQUEST: chunk; APPEND_REQUEST: entries, walked by raft_entry_next */
+    uint32_t entries;  /* APPEND_REQUEST: how many */
 };
 
 /* Returns the size, or 0 if it did not fit. */

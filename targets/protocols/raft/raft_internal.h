@@ -25,9 +25,9 @@ struct raft_log {
     struct log_item *items;
     uint8_t *bytes;
     uint32_t items_mask, bytes_capacity;
-    uint64_t first, last; /* first is last + 1 when empty */
+    uint64_t first, last;           /* first is last + 1 when empty */
     uint64_t base_index, base_term; /* of the entry before `first`: (0, 0), a snapshot, or a compacted entry */
-    uint32_t bytes_head; /* where the next payload goes */
+    uint32_t bytes_head;            /* where the next payload goes */
 };
 
 enum peer_state {
@@ -39,8 +39,8 @@ struct peer {
     uint8_t state;
     bool probe_sent;
     uint64_t next, match;
-    uint64_t round;       /* highest quorum round answered */
-    uint64_t contact_ns;  /* last answer of this term */
+    uint64_t round;      /* highest quorum round answered */
+    uint64_t contact_ns; /* last answer of this term */
     uint64_t snapshot_index, snapshot_offset;
     bool snapshot_sent;
     uint64_t inflight[INFLIGHT_MAX]; /* last index of each unanswered append */
@@ -60,12 +60,12 @@ struct raft {
     uint64_t term; /* durable with `vote`; messages of a term wait for meta_written */
     uint8_t vote;
     uint64_t meta_written, log_written;
-    uint64_t durable_index;      /* entries up to here are on this disk */
+    uint64_t durable_index;          /* entries up to here are on this disk */
     uint64_t cut_written, cut_index; /* the not yet durable truncations: entries from cut_index on may be old ones */
 
     uint8_t role, leader;
     uint64_t commit, applied;
-    uint64_t contact_ns; /* when a leader was last heard, or the start */
+    uint64_t contact_ns;                              /* when a leader was last heard, or the start */
     uint64_t election_deadline_ns, election_armed_ns; /* armed 0: no timer set */
 
     bool pre_voting, transfer_campaign;
@@ -85,7 +85,7 @@ struct raft {
     uint64_t transfer_deadline_ns;
 
     uint64_t snapshot_index, snapshot_term;
-    bool snapshot_pending; /* being taken */
+    bool snapshot_pending;       /* being taken */
     uint64_t snapshot_keep_from; /* where the log may start once it is there */
     uint64_t receive_index, receive_term, receive_offset;
     bool installing;
@@ -121,8 +121,8 @@ struct bytes log_payload(const struct raft_log *log, uint64_t index);
 bool log_has_room(const struct raft_log *log, uint32_t size);
 uint64_t log_bytes_from(const struct raft_log *log, uint64_t index); /* used by the payloads of index and after */
 bool log_append(struct raft_log *log, uint64_t term, uint8_t kind, uint64_t token, struct bytes payload);
-void log_cut(struct raft_log *log, uint64_t index);     /* removes index and after */
-void log_compact(struct raft_log *log, uint64_t index); /* removes up to and including index */
+void log_cut(struct raft_log *log, uint64_t index);                  /* removes index and after */
+void log_compact(struct raft_log *log, uint64_t index);              /* removes up to and including index */
 void log_reset(struct raft_log *log, uint64_t index, uint64_t term); /* empty, after (index, term) */
 uint64_t log_last_term(const struct raft_log *log);
 /* The largest index <= from whose term is <= term: where two logs may meet. */
@@ -147,8 +147,8 @@ void election_campaign(struct raft *r, bool transfer, struct effects *fx);
 
 /* replication.c */
 void replication_start(struct raft *r, struct effects *fx);
-void replication_broadcast(struct raft *r, struct effects *fx);       /* new entries, to whoever can take them */
-void replication_new_round(struct raft *r, struct effects *fx);       /* a heartbeat to everyone */
+void replication_broadcast(struct raft *r, struct effects *fx); /* new entries, to whoever can take them */
+void replication_new_round(struct raft *r, struct effects *fx); /* a heartbeat to everyone */
 void replication_on_timer(struct raft *r, struct effects *fx);
 void replication_on_append_reply(struct raft *r, uint8_t from, const struct raft_message *m, struct effects *fx);
 void replication_on_snapshot_reply(struct raft *r, uint8_t from, const struct raft_message *m, struct effects *fx);
