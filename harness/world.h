@@ -83,8 +83,8 @@ struct world_ops {
     void (*wake_at)(struct world *w, uint64_t time_ns, uint64_t tag); /* once; earlier than now means now */
     enum world_end (*run_until)(struct world *w, uint64_t time_ns);
     void (*stop)(struct world *w); /* run_until returns after the present callback */
-    /* Starts an operation on an idle client slot. Ends in exactly one on_complete (timeouts are INFO), never from inside
-     * this call. After an INFO the slot acts as a new process: a fresh session. Returns the node first asked. */
+    /* Starts an operation on an idle client slot. Ends in exactly one on_complete (timeouts are INFO), never from
+     * inside this call. After an INFO the slot acts as a new process: a fresh session. Returns the node first asked. */
     uint8_t (*submit)(struct world *w, uint32_t client, const struct world_op *op);
     /* Faults. begin returns an id > 0, or 0 with e set (refused: unknown node, unsupported). */
     uint32_t capabilities; /* mask of enum fault_kind */

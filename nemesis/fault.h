@@ -47,8 +47,9 @@ struct fault_spec {
 };
 
 /* What it did, measured by the world, not assumed. LINK: frames that crossed the links, and those dropped, delayed,
- * doubled or changed by this condition. KILL, POWER: processes seen dead of those asked (POWER adds nothing for writes).
- * PAUSE, SLOW: inputs that waited. CLOCK: clock readings, and those that were off. DISK: calls, and those hit. */
+ * doubled or changed by this condition. KILL, POWER: processes seen dead of those asked (POWER adds nothing for
+ * writes). PAUSE, SLOW: inputs that waited. CLOCK: clock readings, and those that were off. DISK: calls, and those
+ * hit. */
 struct fault_evidence {
     uint64_t affected, offered;
 };

@@ -1,6 +1,6 @@
--- The schedule of Figure 8 in the Raft paper: entries of an old term reach a majority under a later leader, who must not
--- count them as committed before an entry of its own term is. The nemesis watches the cluster and cuts at the moments
--- that matter; small messages and slow links keep those moments apart.
+-- The schedule of Figure 8 in the Raft paper: entries of an old term reach a majority under a later leader, who must
+-- not count them as committed before an entry of its own term is. The nemesis watches the cluster and cuts at the
+-- moments that matter; small messages and slow links keep those moments apart.
 local function wait_for(condition, seconds)
   local deadline = now() + seconds
   while now() < deadline do

@@ -1,5 +1,5 @@
--- Reads under a lease while acknowledgements come late and then everything that the leader sends is lost. The lease must
--- count from when the leader asked, not from when it heard: else it outlasts the time that the others keep to it.
+-- Reads under a lease while acknowledgements come late and then everything that the leader sends is lost. The lease
+-- must count from when the leader asked, not from when it heard: else it outlasts the time that the others keep to it.
 return {
   doc = "Lease reads at a leader that hears late and is not heard any more.",
   time = 40,

@@ -1,6 +1,6 @@
 /* Fuzzes what a network can hand to raft: the decoder, the description, and a replica that is stepped with the bytes as
- * messages of its peers. A replica may refuse, or stop itself with EFFECT_FATAL; it must not crash, and what it sends must
- * decode.
+ * messages of its peers. A replica may refuse, or stop itself with EFFECT_FATAL; it must not crash, and what it sends
+ * must decode.
  *
  * Input: a byte that chooses the replica's state, then messages, each led by a sender and a 16-bit length. */
 #include <stdlib.h>

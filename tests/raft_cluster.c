@@ -1,5 +1,5 @@
-/* The replicas of raft_cluster.h, their disks, mail and clocks. After every step the replica's own invariants must hold,
- * and two state machines that applied as far must be equal. */
+/* The replicas of raft_cluster.h, their disks, mail and clocks. After every step the replica's own invariants must
+ * hold, and two state machines that applied as far must be equal. */
 #include "tests/raft_cluster.h"
 
 #include <stdio.h>
@@ -14,7 +14,7 @@
         (array)[(count)++] = (value);                                                                                  \
     } while (0)
 
-/* --- a step's effects ------------------------------------------------------------------------------------------------ */
+/* --- a step's effects --------------------------------------------------------------------------------------------- */
 
 static struct bytes copy(struct raft_cluster *c, struct bytes b) {
     return bytes_of(b.size ? arena_copy(&c->arena, b.data, b.size) : NULL, b.size);
@@ -172,7 +172,7 @@ static const char *step(struct raft_cluster *c, uint8_t node, struct event ev) {
     return goes_on(c, node, ev);
 }
 
-/* --- disks ----------------------------------------------------------------------------------------------------------- */
+/* --- disks -------------------------------------------------------------------------------------------------------- */
 
 static void disk_apply(struct raft_node *n, const struct disk_write *w) {
     switch (w->kind) {
@@ -270,7 +270,7 @@ const char *restarts(struct raft_cluster *c, uint8_t node) {
     return starts(c, node);
 }
 
-/* --- life ------------------------------------------------------------------------------------------------------------ */
+/* --- life --------------------------------------------------------------------------------------------------------- */
 
 struct config cluster_config(void) {
     return (struct config){.seed = 1,
@@ -375,7 +375,7 @@ void passes(struct raft_cluster *c, uint8_t node, uint64_t ns) {
     c->node[node].now_ns += ns;
 }
 
-/* --- mail ------------------------------------------------------------------------------------------------------------ */
+/* --- mail --------------------------------------------------------------------------------------------------------- */
 
 static void take_mail(struct raft_cluster *c, size_t at) {
     c->mail_count--;

@@ -1,6 +1,6 @@
-/* Raft replicas without a driver: each is a state block and what it was told, every step is one call of the protocol, and
- * what a step answered stands there as one line of text. Disks, clocks and the mail between replicas move only when the
- * test says so. Tests and the message fuzzer use it.
+/* Raft replicas without a driver: each is a state block and what it was told, every step is one call of the protocol,
+ * and what a step answered stands there as one line of text. Disks, clocks and the mail between replicas move only when
+ * the test says so. Tests and the message fuzzer use it.
  *
  * The text of an effect (timers are left out; @n: write number, ^n: withheld until write n is durable):
  *     append 3/2@5    cut 4@6    meta term 2 vote n1@1    n2: append term=2 index=3 yes^5    apply 3    read 7 at 3

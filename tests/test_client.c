@@ -87,7 +87,7 @@ static void sends_to(const struct desk *d, struct client_action a, uint8_t node,
         assert_in_range(a.delay_ns, 10 * NS_PER_MS, 30 * NS_PER_MS);
 }
 
-/* --- where it asks ---------------------------------------------------------------------------------------------------- */
+/* --- where it asks ------------------------------------------------------------------------------------------------ */
 
 static void a_client_follows_redirects_and_remembers_the_leader(void **state) {
     (void)state;
@@ -126,7 +126,7 @@ static void hints_in_circles_slow_it_down(void **state) {
     desk_close(&d);
 }
 
-/* --- how operations end ----------------------------------------------------------------------------------------------- */
+/* --- how operations end ------------------------------------------------------------------------------------------- */
 
 static void every_try_of_a_write_is_the_same_command(void **state) {
     (void)state;
@@ -260,7 +260,7 @@ static void a_result_that_makes_no_sense_is_unknown(void **state) {
     desk_close(&d);
 }
 
-/* --- pinned clients --------------------------------------------------------------------------------------------------- */
+/* --- pinned clients ----------------------------------------------------------------------------------------------- */
 
 static void a_pinned_client_asks_its_own_node_only(void **state) {
     (void)state;
@@ -319,7 +319,7 @@ static void a_pinned_client_may_be_sent_anywhere_for_one_operation(void **state)
     desk_close(&d);
 }
 
-/* --- values ----------------------------------------------------------------------------------------------------------- */
+/* --- values ------------------------------------------------------------------------------------------------------- */
 
 static void values_come_back_as_they_went_in(void **state) {
     (void)state;

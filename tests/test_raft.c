@@ -76,7 +76,7 @@ static struct raft_cluster *cluster_with(uint8_t nodes, enum protocol_reads how,
     return cluster_new(nodes, &config);
 }
 
-/* --- votes ----------------------------------------------------------------------------------------------------------- */
+/* --- votes -------------------------------------------------------------------------------------------------------- */
 
 static void a_vote_leaves_when_it_is_durable(void **state) {
     (void)state;
@@ -178,7 +178,7 @@ static void a_candidate_counts_itself_when_durable_and_others_once(void **state)
     cluster_free(c);
 }
 
-/* --- disturbance ----------------------------------------------------------------------------------------------------- */
+/* --- disturbance -------------------------------------------------------------------------------------------------- */
 
 static void standing_in_vain_raises_no_term(void **state) {
     (void)state;
@@ -278,7 +278,7 @@ static void a_leader_with_a_bare_quorum_stays(void **state) {
     cluster_free(c);
 }
 
-/* --- appending ------------------------------------------------------------------------------------------------------- */
+/* --- appending ---------------------------------------------------------------------------------------------------- */
 
 static void entries_are_acknowledged_when_they_are_durable(void **state) {
     (void)state;
@@ -430,7 +430,7 @@ static void a_log_that_differs_for_500_entries_is_repaired_in_a_round_trip_per_t
     cluster_free(c);
 }
 
-/* --- committing ------------------------------------------------------------------------------------------------------ */
+/* --- committing --------------------------------------------------------------------------------------------------- */
 
 /* R1: Figure 8 of the paper, step by step. Commands are large, so that each goes in a message of its own. */
 static void entries_of_an_earlier_term_are_not_committed_by_counting(void **state) {
@@ -514,7 +514,7 @@ static void answers_that_no_leader_caused_change_nothing(void **state) {
     cluster_free(c);
 }
 
-/* --- reads ----------------------------------------------------------------------------------------------------------- */
+/* --- reads -------------------------------------------------------------------------------------------------------- */
 
 /* R20: etcd#7331 */
 static void a_read_waits_for_an_entry_of_the_leaders_term(void **state) {
@@ -633,7 +633,7 @@ static void a_lease_read_still_waits_for_an_entry_of_the_term(void **state) {
     cluster_free(c);
 }
 
-/* --- transfer -------------------------------------------------------------------------------------------------------- */
+/* --- transfer ----------------------------------------------------------------------------------------------------- */
 
 static void leadership_goes_over_at_once_and_against_stickiness(void **state) {
     (void)state;

@@ -14,7 +14,7 @@ static uint32_t rounds(uint32_t full) {
     return getenv("HARROW_TEST_QUICK") ? full / 20 + 1 : full;
 }
 
-/* --- messages -------------------------------------------------------------------------------------------------------- */
+/* --- messages ----------------------------------------------------------------------------------------------------- */
 
 static struct raft_message random_message(struct prng *p, uint8_t kind, uint8_t *data, size_t capacity) {
     struct writer w = {.data = data, .capacity = capacity};
@@ -156,7 +156,7 @@ static void a_description_fits_where_it_must(void **state) {
     }
 }
 
-/* --- the log in memory ----------------------------------------------------------------------------------------------- */
+/* --- the log in memory -------------------------------------------------------------------------------------------- */
 
 enum { MODEL_ENTRIES = 32, MODEL_BYTES = 512 };
 struct model { /* entries base + 1 .. last, in plain arrays */
@@ -314,7 +314,7 @@ static void large_commands_do_not_fill_the_log_for_good(void **state) {
     cluster_free(c);
 }
 
-/* --- snapshots ------------------------------------------------------------------------------------------------------- */
+/* --- snapshots ---------------------------------------------------------------------------------------------------- */
 
 static struct raft_cluster *cluster_with_snapshots(uint32_t every, uint32_t trailing) {
     struct config config = cluster_config();
@@ -596,7 +596,7 @@ static void a_log_that_differs_at_the_leaders_base_is_repaired_by_a_snapshot(voi
     }
 }
 
-/* --- everything at once ---------------------------------------------------------------------------------------------- */
+/* --- everything at once ------------------------------------------------------------------------------------------- */
 
 static void random_step(struct raft_cluster *c, struct prng *p, uint64_t token) {
     uint8_t node = (uint8_t)prng_below(p, c->nodes), from = (uint8_t)prng_below(p, c->nodes);

@@ -1,5 +1,5 @@
-/* The driver of one replica over a simulated disk: what it withholds, how it batches, what it finds again after a crash,
- * and how it stops. The test plays the network, the clock and the clients. */
+/* The driver of one replica over a simulated disk: what it withholds, how it batches, what it finds again after a
+ * crash, and how it stops. The test plays the network, the clock and the clients. */
 #include "nemesis/disk.h"
 #include "targets/node/replica.h"
 #include "targets/protocols/raft/raft.h"
@@ -204,7 +204,7 @@ static const struct answer *answer(const struct host *h, uint64_t token) {
     return NULL;
 }
 
-/* --- barriers --------------------------------------------------------------------------------------------------------- */
+/* --- barriers ----------------------------------------------------------------------------------------------------- */
 
 static const struct raft_message vote_request = {.kind = RAFT_VOTE_REQUEST, .term = 1};
 
@@ -306,7 +306,7 @@ static void requests_that_come_during_a_sync_share_the_next(void **state) {
     host_free(h);
 }
 
-/* --- restarts --------------------------------------------------------------------------------------------------------- */
+/* --- restarts ----------------------------------------------------------------------------------------------------- */
 
 static void a_command_applies_once_through_crashes(void **state) {
     (void)state;
@@ -406,7 +406,7 @@ static void a_snapshot_from_the_leader_replaces_the_state(void **state) {
     host_free(h);
 }
 
-/* --- refusals and ends ------------------------------------------------------------------------------------------------ */
+/* --- refusals and ends -------------------------------------------------------------------------------------------- */
 
 static void a_command_beyond_the_limit_is_refused_before_the_log(void **state) {
     (void)state;

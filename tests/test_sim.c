@@ -1,5 +1,6 @@
-/* The simulated world: correct code survives every fault in every read mode, a run is a function of its seed and nothing
- * else, every fault did what it says (with proof beside the world's own evidence), and each mutant is caught. */
+/* The simulated world: correct code survives every fault in every read mode, a run is a function of its seed and
+ * nothing else, every fault did what it says (with proof beside the world's own evidence), and each mutant is
+ * caught. */
 #include "checkers/checkers.h"
 #include "harness/sim/sim_internal.h"
 #include "tests/sim_driver.h"
@@ -32,7 +33,7 @@ static uint64_t history_digest(const struct history *h) {
         buffer_free(&text);
     }
     for (uint32_t i = 0; i < h->samples_count; i++)
-        digest = hash_mix(digest, h->samples[i].time_ns << 8 | h->samples[i].kind << 4 | h->samples[i].node);
+        digest = hash_mix(digest, h->samples[i].time_ns << 8 | (uint64_t)h->samples[i].kind << 4 | h->samples[i].node);
     return digest;
 }
 
@@ -61,13 +62,13 @@ static void check_run(uint64_t seed, enum world_end end, bool settled) {
     if (check_history(&why) != VERDICT_VALID) fail_msg("seed %ju: %s", seed, why);
 }
 
-/* --- correct code ----------------------------------------------------------------------------------------------------- */
+/* --- correct code ------------------------------------------------------------------------------------------------- */
 
 /* Clusters of all sizes; small messages and frequent snapshots; far networks; slow disks. */
 static struct world_config varied_config(uint64_t seed) {
     struct world_config c = driver_config(seed);
     c.reads = (enum read_mode)(seed % 4);
-    c.nodes = seed % 3 == 0 ? 3 : seed % 3 == 1 ? 5 : (uint32_t)(1 + seed % 7);
+    c.nodes = seed % 3 == 0 ? 3 : seed % 3 == 1 ? 5 : (uint32_t)(2 + seed % 6);
     if (seed % 5 == 1) c.message_bytes = 512;
     if (seed % 7 < 3) c.snapshot_entries = 20;
     if (seed % 11 == 2) c.latency_ns = 30 * NS_PER_MS;
@@ -131,14 +132,14 @@ static void pinned_clients_are_right_about_failures_when_the_network_doubles(voi
         bool settled;
         driver_init(&d, &c);
         d.fault_kinds = 1u << FAULT_KILL | 1u << FAULT_LINK | 1u << FAULT_PAUSE;
-        d.faults[d.faults_count++] = d.world->ops->fault_begin(d.world, &f, &e);
+        assert_true(d.world->ops->fault_begin(d.world, &f, &e));
         enum world_end end = driver_run(&d, 20, &settled);
         check_run(seed, end, settled);
         driver_free(&d);
     }
 }
 
-/* --- one seed decides ------------------------------------------------------------------------------------------------- */
+/* --- one seed decides --------------------------------------------------------------------------------------------- */
 
 struct prints { /* of a run */
     uint64_t trace, history, events;
@@ -199,11 +200,11 @@ static void a_run_is_a_function_of_its_seed(void **state) {
 /* Whatever ran before: other sizes, other modes, also a mutant that ended in a violation. */
 static void a_reset_world_equals_a_fresh_one(void **state) {
     (void)state;
-    struct world_config before[4] = {varied_config(71), varied_config(72), varied_config(73), varied_config(74)};
-    before[0].mutant = "raft/truncate-always";
+    struct world_config before[4] = {driver_config(1), varied_config(72), varied_config(73), varied_config(74)};
+    before[0].mutant = "raft/no-append-fsync";
     before[1].nodes = 7;
     before[1].clients = 50;
-    before[2].mutant = "raft/no-append-fsync";
+    before[2].mutant = "raft/truncate-always";
     before[2].invariants = false; /* goes on where it should have stopped */
     driver_init(&d, &before[0]);
     run_world(&before[0]);
@@ -249,19 +250,18 @@ static void tracing_changes_nothing(void **state) {
     assert_true(lines > traced.events / 2);
 }
 
-/* --- what faults do --------------------------------------------------------------------------------------------------- */
+/* --- what faults do ----------------------------------------------------------------------------------------------- */
 
-struct seen { /* in the trace */
-    uint64_t lost_12, got_12, got_21, got_by_2, heartbeats, discards;
-    uint64_t snapshots;
+struct seen { /* in the trace; n2 is the one to look at */
+    uint64_t lost_to_2, got_by_2, got_from_2, lost, heartbeats, discards;
 };
 
 static void look(void *ctx, const char *text) {
     struct seen *s = ctx;
-    s->lost_12 += strstr(text, "n1 LO") && (strstr(text, " n2:"));
-    s->got_12 += strstr(text, "n2 gets from n1") != NULL;
-    s->got_21 += strstr(text, "n1 gets from n2") != NULL;
-    s->got_by_2 += strstr(text, "n2 gets from") != NULL;
+    s->lost += strstr(text, " LO") != NULL; /* LOST, LOSES */
+    s->lost_to_2 += strstr(text, " LO") && strstr(text, " n2: ");
+    s->got_by_2 += strstr(text, "n2 gets from n") != NULL;
+    s->got_from_2 += strstr(text, "gets from n2: ") != NULL;
     s->heartbeats += strstr(text, "sends n") && strstr(text, "entries=0");
     s->discards += strstr(text, "DISCARDS") != NULL;
 }
@@ -269,6 +269,7 @@ static void look(void *ctx, const char *text) {
 /* A run of ten seconds under one fault, which lasts from the start to the end. */
 static struct fault_evidence run_under(const struct fault_spec *f, struct seen *seen) {
     struct world_config c = driver_config(3);
+    c.reads = READ_LOG; /* so that what is empty is a heartbeat */
     struct error e;
     bool settled;
     memset(seen, 0, sizeof *seen);
@@ -289,12 +290,12 @@ static struct node_status status(uint8_t node) {
 static void a_cut_lets_nothing_through_in_its_direction(void **state) {
     (void)state;
     struct seen s;
-    struct fault_spec f = {.kind = FAULT_LINK, .links = {[0] = 1u << 1}, .link = {.cut = true}};
+    struct fault_spec f = {.kind = FAULT_LINK, .links = {2, 0, 2, 2, 2}, .link = {.cut = true}};
     struct fault_evidence e = run_under(&f, &s);
-    assert_int_equal(s.got_12, 0);
-    assert_true(s.got_21 > 0);
-    assert_int_equal(e.affected, s.lost_12);
-    assert_int_equal(e.offered, s.lost_12);
+    assert_int_equal(s.got_by_2, 0);
+    assert_true(s.got_from_2 > 0);
+    assert_int_equal(e.affected, s.lost_to_2);
+    assert_int_equal(e.offered, s.lost_to_2);
     driver_free(&d);
 }
 
@@ -334,7 +335,7 @@ static void loss_doubling_corruption_and_delay_leave_marks(void **state) {
     f.link = (struct link_condition){.loss_ppm = 300000};
     e = run_under(&f, &s);
     assert_in_range(e.affected * 100 / e.offered, 28, 32);
-    assert_true(s.lost_12 > 0);
+    assert_int_equal(e.affected, s.lost);
     driver_free(&d);
     f.link = (struct link_condition){.duplicate_ppm = 300000};
     e = run_under(&f, &s);
@@ -437,7 +438,8 @@ static void a_failing_disk_stops_its_node(void **state) {
     uint32_t stops = 0;
     for (uint32_t i = 0; i < d.history->samples_count; i++)
         stops += d.history->samples[i].kind == SAMPLE_NODE_DOWN && d.history->samples[i].node == 1;
-    assert_true(stops > 3);
+    assert_true(stops > 0); /* later it does not even start */
+    assert_int_equal(status(1).applied_index, 0);
     driver_free(&d);
 }
 
@@ -521,14 +523,14 @@ static void a_config_that_cannot_be_is_refused_with_a_reason(void **state) {
     assert_non_null(strstr(e.text, "16"));
 }
 
-/* --- mutants ---------------------------------------------------------------------------------------------------------- */
+/* --- mutants ------------------------------------------------------------------------------------------------------ */
 
 struct hunt {
     const char *mutant;
     uint32_t faults, seeds; /* how many seeds are enough, with room to spare */
     enum read_mode reads;
-    bool open_loop;    /* many pinned clients, each seldom: somebody still asks a deposed leader */
-    bool answers_late; /* at the first two nodes */
+    bool open_loop;            /* many pinned clients, each seldom: somebody still asks a deposed leader */
+    bool answers_late;         /* at the first two nodes */
     uint32_t seeds_by_history; /* 0: not visible to clients, or not with this driver */
 };
 /* Left to scenarios of their own, as far as the history is concerned: R1 needs the schedule of Figure 8, R8 and R10 a
@@ -566,7 +568,7 @@ static enum world_end hunt_run(const struct hunt *h, const struct world_config *
         struct fault_spec late = {.kind = FAULT_LINK, .link = {.delay_ns = 220 * NS_PER_MS}};
         struct error e;
         for (uint32_t i = 2; i < c->nodes; i++) late.links[i] = 3;
-        d.faults[d.faults_count++] = d.world->ops->fault_begin(d.world, &late, &e);
+        assert_true(d.world->ops->fault_begin(d.world, &late, &e)); /* until the end */
     }
     return driver_run(&d, 20, settled);
 }
@@ -635,7 +637,7 @@ static void correct_code_is_not_accused_where_mutants_are_caught(void **state) {
     }
 }
 
-/* --- operations ------------------------------------------------------------------------------------------------------- */
+/* --- operations --------------------------------------------------------------------------------------------------- */
 
 static void count_completion(void *ctx, const struct completion *c) {
     uint32_t *ended = ctx;

@@ -2,9 +2,9 @@
  * redirects, retries and sessions until the operation has an end. A pure state machine without clock or transport, so
  * that every world drives the same client.
  *
- * Ends: OK with a result; FAIL when it certainly had no effect (every try was refused, or the store refused it); INFO when
- * it may or may not have had one. Retries of a write keep the session's sequence number, so that the store applies the
- * command once however often it arrives (Ongaro's thesis, section 6.3). */
+ * Ends: OK with a result; FAIL when it certainly had no effect (every try was refused, or the store refused it); INFO
+ * when it may or may not have had one. Retries of a write keep the session's sequence number, so that the store applies
+ * the command once however often it arrives (Ongaro's thesis, section 6.3). */
 #ifndef HARROW_CLIENT_H
 #define HARROW_CLIENT_H
 

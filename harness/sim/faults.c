@@ -1,5 +1,5 @@
-/* Faults in force: what each asks of links, processes, clocks and disks, summed up so that they compose, and the evidence
- * of what each one did. */
+/* Faults in force: what each asks of links, processes, clocks and disks, summed up so that they compose, and the
+ * evidence of what each one did. */
 #include "harness/sim/sim_internal.h"
 
 void faults_reset(struct sim *s) {
@@ -22,7 +22,7 @@ static struct fault_evidence counters(const struct sim *s, const struct fault_sp
             break;
         case FAULT_CLOCK:
             sum.affected += n->clock_readings_off;
-            sum.offered += n->inputs;
+            sum.offered += n->clock_readings;
             break;
         case FAULT_DISK:
             sum.affected += n->syncs_stalled + d->sync_errors + d->write_errors;

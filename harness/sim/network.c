@@ -143,17 +143,17 @@ void network_deliver(struct sim *s, uint32_t id) {
         return;
     }
     bool intact = !f->corrupted || hash_bytes(bytes_of(f->data, f->size), 0) == f->checksum;
-    if (s->trace) trace_frame(s, intact ? "gets" : "DISCARDS (bad checksum)", f);
-    if (!intact) return;
-    /* Clients speak over connections, where the receiver drops what comes twice. Else a late copy could take effect after
-     * its original was refused, and the client be wrong to call that a failure. */
+    bool down = f->to < s->nodes && !s->node[f->to].up;
+    if (s->trace) trace_frame(s, down ? "MISSES (down)" : intact ? "gets" : "DISCARDS (bad checksum)", f);
+    if (!intact || down) return;
+    /* Clients speak over connections, where the receiver drops what comes twice. Else a late copy could take effect
+     * after its original was refused, and the client be wrong to call that a failure. */
     if (f->second && (f->from == client_endpoint(s) || f->to == client_endpoint(s))) return;
     if (f->to == client_endpoint(s)) {
         clients_on_answer(s, f);
         return;
     }
     struct sim_node *n = &s->node[f->to];
-    if (!n->up) return;
     struct bytes bytes = bytes_of(f->data, f->size);
     if (f->from == client_endpoint(s))
         replica_request(n->replica, node_clock(n), f->token, bytes);

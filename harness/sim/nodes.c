@@ -46,6 +46,7 @@ uint64_t node_clock(struct sim_node *n) {
     int64_t extra =
         c->drift_ppm ? (int64_t)(elapsed / PPM) * c->drift_ppm + (int64_t)(elapsed % PPM) * c->drift_ppm / (int64_t)PPM
                      : 0;
+    n->clock_readings++;
     n->clock_readings_off += c->drift_ppm != 0;
     return c->base_local_ns + elapsed + (uint64_t)extra;
 }
@@ -169,7 +170,7 @@ void node_free(struct sim_node *n) {
     replica_free(n->replica);
     sim_disk_free(&n->disk);
     free(n->backlog);
-    n->sim = NULL;
+    memset(n, 0, sizeof *n); /* a later reset may bring it back */
 }
 
 void node_reset(struct sim *s, uint8_t id) {
@@ -182,7 +183,7 @@ void node_reset(struct sim *s, uint8_t id) {
     n->down_count = n->pause_count = n->slow_percent = 0;
     n->generation = 0;
     n->backlog_count = 0;
-    n->inputs = n->inputs_waited = n->clock_readings_off = n->syncs_stalled = 0;
+    n->inputs = n->inputs_waited = n->clock_readings = n->clock_readings_off = n->syncs_stalled = 0;
     memset(n->timer_sequence, 0, sizeof n->timer_sequence);
     memset(n->syncs, 0, sizeof n->syncs);
     memset(&n->probe, 0, sizeof n->probe);

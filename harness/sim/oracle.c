@@ -35,7 +35,7 @@ struct oracle {
     struct oracle_node node[PROTOCOL_NODES_MAX];
     struct chain committed;
     uint64_t committed_in; /* the latest term in which a leader committed something */
-    uint64_t *hash_at; /* state hash per applied index; 0: not seen */
+    uint64_t *hash_at;     /* state hash per applied index; 0: not seen */
     size_t hash_capacity, hash_used;
     struct map64 chain_of;  /* (index, term) -> chain: Log Matching */
     struct map64 leader_of; /* term -> node + 1: Election Safety */
@@ -285,7 +285,8 @@ static void on_leader(struct oracle *o, uint8_t node, uint64_t term) {
     uint32_t count = voters ? (uint32_t)__builtin_popcountll(*voters) : 0;
     if (count < o->nodes / 2 + 1)
         fail(o, "election quorum", "n%u leads term %llu with %u of %u votes", node + 1u, U(term), count, o->nodes);
-    /* "... in the logs of the leaders of all later terms": votes may arrive so late that a later term is already there. */
+    /* "... in the logs of the leaders of all later terms": votes may arrive so late that a later term is already
+     * there. */
     if (term < o->committed_in) return;
     uint64_t last = o->committed.last;
     if (n->log.last < last || n->log.links[last].chain != o->committed.links[last].chain)

@@ -1,10 +1,10 @@
 /* The oracle: safety invariants of Raft and the KV, checked online after every event of a simulated node, each in O(1)
  * (amortized over log entries: every entry is looked at a bounded number of times per node). It sees what an outside
- * observer with a view of all disks and all messages would see, and remembers it across crashes; it never asks a replica
- * to judge itself.
+ * observer with a view of all disks and all messages would see, and remembers it across crashes; it never asks a
+ * replica to judge itself.
  *
- * Logs are compared by chains: chain(i) hashes the entry at i with chain(i - 1), so that two equal chains mean two equal
- * prefixes (Log Matching, Figure 3 of Ongaro and Ousterhout 2014, in one comparison). */
+ * Logs are compared by chains: chain(i) hashes the entry at i with chain(i - 1), so that two equal chains mean two
+ * equal prefixes (Log Matching, Figure 3 of Ongaro and Ousterhout 2014, in one comparison). */
 #ifndef HARROW_SIM_ORACLE_H
 #define HARROW_SIM_ORACLE_H
 

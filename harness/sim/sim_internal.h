@@ -58,7 +58,7 @@ struct sim_node {
     struct prng disk_prng, sync_prng;
     struct sync_request syncs[SYNCS_MAX];
     struct sim_clock clock;
-    uint64_t inputs, inputs_waited, clock_readings_off; /* evidence */
+    uint64_t inputs, inputs_waited, clock_readings, clock_readings_off; /* evidence */
     uint64_t syncs_stalled;
     struct heap_item *backlog; /* inputs of a paused process */
     size_t backlog_count, backlog_capacity;

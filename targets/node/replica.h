@@ -1,8 +1,9 @@
-/* node: a replica's driver. It runs a protocol's step function over the write-ahead log and the KV state machine, carries
- * out effects, enforces barriers, and knows nothing of where messages, timers and clients come from: the simulator and
- * the node process supply those through `struct replica_env`. So both worlds run this same code.
+/* node: a replica's driver. It runs a protocol's step function over the write-ahead log and the KV state machine,
+ * carries out effects, enforces barriers, and knows nothing of where messages, timers and clients come from: the
+ * simulator and the node process supply those through `struct replica_env`. So both worlds run this same code.
  *
- * Mutants live here and in rule tables: a mutant names the rules it swaps and the effects it tampers with (mutants.def). */
+ * Mutants live here and in rule tables: a mutant names the rules it swaps and the effects it tampers with
+ * (mutants.def). */
 #ifndef HARROW_TARGETS_REPLICA_H
 #define HARROW_TARGETS_REPLICA_H
 
@@ -37,7 +38,8 @@ struct replica_env {
     void (*respond)(void *ctx, uint64_t token, enum status status, uint8_t leader, struct bytes result, uint64_t index);
     /* The replica stopped itself: `assertion` tells a broken promise of the protocol from a refusing disk. */
     void (*fatal)(void *ctx, bool assertion, const char *reason);
-    /* Sees each effect as it is carried out (a SEND when it is released), and writes as they become durable. May be NULL. */
+    /* Sees each effect as it is carried out (a SEND when it is released), and writes as they become durable. May be
+     * NULL. */
     void (*observe)(void *ctx, const struct effect *e);
     void (*durable)(void *ctx, uint64_t written);
 };
@@ -55,8 +57,8 @@ int replica_start(struct replica *r, const struct config *c, const struct replic
 void replica_stop(struct replica *r); /* as if the process had died: nothing is written */
 bool replica_running(const struct replica *r);
 
-/* Inputs. token is not 0 and below 2^63. command is an encoded kv_command; reads without a session go the protocol's way
- * of reading. */
+/* Inputs. token is not 0 and below 2^63. command is an encoded kv_command; reads without a session go the protocol's
+ * way of reading. */
 void replica_message(struct replica *r, uint64_t now_ns, uint8_t from, struct bytes bytes);
 void replica_timer(struct replica *r, uint64_t now_ns, uint8_t id);
 void replica_request(struct replica *r, uint64_t now_ns, uint64_t token, struct bytes command);
@@ -66,7 +68,8 @@ void replica_transfer(struct replica *r, uint64_t now_ns, uint8_t to);
 void replica_probe(const struct replica *r, struct probe *out);
 uint64_t replica_state_hash(const struct replica *r);
 const char *replica_check(const struct replica *r); /* local invariants; NULL if they hold */
-/* What start() found on disk, for whoever wants to compare it with what was promised: log entries, term, vote, snapshot. */
+/* What start() found on disk, for whoever wants to compare it with what was promised: log entries, term, vote,
+ * snapshot. */
 const struct durable *replica_recovered(const struct replica *r); /* valid inside env.observe of start's effects only */
 
 #endif

@@ -1,15 +1,15 @@
-/* protocols: one folder per replication protocol, all behind this interface. A protocol is a pure step function: an event
- * in, effects out, one block of memory per replica. It has no clock, no socket, no malloc and no libc beyond mem*;
- * whatever is not an effect did not happen. Two drivers run it: the simulator and the node process, both through
+/* protocols: one folder per replication protocol, all behind this interface. A protocol is a pure step function: an
+ * event in, effects out, one block of memory per replica. It has no clock, no socket, no malloc and no libc beyond
+ * mem*; whatever is not an effect did not happen. Two drivers run it: the simulator and the node process, both through
  * targets/node/replica.h.
  *
  * Durability is data. Each effect that changes durable state (APPEND, TRUNCATE, META, and SNAPSHOT writes) carries a
  * write number, 1, 2, 3, ... since start; the driver performs them in that order and reports by EVENT_PERSISTED how far
- * they are on disk. A SEND with a barrier is withheld until that write number is durable. A test, or a mutant, may break
- * a barrier on purpose.
+ * they are on disk. A SEND with a barrier is withheld until that write number is durable. A test, or a mutant, may
+ * break a barrier on purpose.
  *
- * Resetting a replica is start() on the same memory, cloning it is memcpy of state_size() bytes. start() serves the first
- * boot and every restart alike: volatile state cannot survive by accident. */
+ * Resetting a replica is start() on the same memory, cloning it is memcpy of state_size() bytes. start() serves the
+ * first boot and every restart alike: volatile state cannot survive by accident. */
 #ifndef HARROW_TARGETS_PROTOCOL_H
 #define HARROW_TARGETS_PROTOCOL_H
 
@@ -113,9 +113,10 @@ enum effect_kind {
     EFFECT_RESPOND,       /* token, status, to (leader hint): refused, or its fate is unknown */
     EFFECT_TIMER,         /* timer, delay_ns: set, replacing; UINT64_MAX cancels */
     EFFECT_SNAPSHOT_TAKE, /* serialize the state machine as it is now, applied up to index/term; keep log from token */
-    EFFECT_SNAPSHOT_RECEIVE, /* index, term, offset, bytes of a snapshot from the leader; `last` is a write; reset: drop the log */
-    EFFECT_ROLE,             /* role, term: for logs, metrics and the leader history */
-    EFFECT_FATAL,            /* reason: an assertion of the protocol failed; the driver stops the node */
+    /* index, term, offset, bytes of a snapshot from the leader; `last` is a write; reset: drop the log */
+    EFFECT_SNAPSHOT_RECEIVE,
+    EFFECT_ROLE,  /* role, term: for logs, metrics and the leader history */
+    EFFECT_FATAL, /* reason: an assertion of the protocol failed; the driver stops the node */
 };
 
 enum status { STATUS_OK, STATUS_NOT_LEADER, STATUS_BUSY, STATUS_UNKNOWN };
@@ -139,7 +140,8 @@ struct effects {
     uint8_t *scratch; /* message bytes built in this step */
     uint32_t scratch_size, scratch_capacity;
     uint64_t written; /* last write number handed out */
-    /* The newest durable snapshot, for a leader to send from; data.size 0 if none. Set by the driver before each call. */
+    /* The newest durable snapshot, for a leader to send from; data.size 0 if none. Set by the driver before each
+     * call. */
     uint64_t snapshot_index, snapshot_term;
     struct bytes snapshot;
 };

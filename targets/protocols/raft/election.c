@@ -1,5 +1,5 @@
-/* Elections: randomized timeouts (ATC'14 section 5.2), the pre-vote that keeps a returning node from disturbing a working
- * leader (thesis 9.6), and the votes themselves (5.2, 5.4.1). */
+/* Elections: randomized timeouts (ATC'14 section 5.2), the pre-vote that keeps a returning node from disturbing a
+ * working leader (thesis 9.6), and the votes themselves (5.2, 5.4.1). */
 #include "targets/protocols/raft/raft_internal.h"
 
 void election_reset_timer(struct raft *r, struct effects *fx) {

@@ -43,8 +43,8 @@ struct bytes log_payload(const struct raft_log *log, uint64_t index) {
     return bytes_of(log->bytes + it->offset, it->size);
 }
 
-/* Where a payload of this size would go; UINT32_MAX if there is no room. The used bytes run from the first entry's offset
- * to bytes_head, around the end when bytes_head is the smaller. */
+/* Where a payload of this size would go; UINT32_MAX if there is no room. The used bytes run from the first entry's
+ * offset to bytes_head, around the end when bytes_head is the smaller. */
 static uint32_t place(const struct raft_log *log, uint32_t size) {
     if (log->first > log->last) return size <= log->bytes_capacity ? 0 : UINT32_MAX;
     uint32_t tail = log_item(log, log->first)->offset, head = log->bytes_head;

@@ -1,7 +1,7 @@
-/* raft: the consensus protocol of Ongaro and Ousterhout (USENIX ATC'14) and Ongaro's thesis (Stanford, 2014), for a fixed
- * membership. Beyond the paper: pre-vote (thesis 9.6), check-quorum and leader stickiness (6.2, 6.4.1, 4.2.3), pipelining
- * with parallel disk writes at the leader (10.2), conflict hints (ATC'14 section 5.3), ReadIndex (6.4), leader leases
- * with a stated clock bound (6.4.1), leadership transfer (3.10), chunked snapshots (section 7).
+/* raft: the consensus protocol of Ongaro and Ousterhout (USENIX ATC'14) and Ongaro's thesis (Stanford, 2014), for a
+ * fixed membership. Beyond the paper: pre-vote (thesis 9.6), check-quorum and leader stickiness (6.2, 6.4.1, 4.2.3),
+ * pipelining with parallel disk writes at the leader (10.2), conflict hints (ATC'14 section 5.3), ReadIndex (6.4),
+ * leader leases with a stated clock bound (6.4.1), leadership transfer (3.10), chunked snapshots (section 7).
  *
  * What other rooms may know: the wire messages (for oracles and traces) and the rule table that mutants swap. */
 #ifndef HARROW_TARGETS_RAFT_H
@@ -44,7 +44,8 @@ bool raft_message_decode(struct bytes b, struct raft_message *m);
 /* Takes the next entry of an APPEND_REQUEST's data; `e->index` is left to the caller. */
 bool raft_entry_next(struct reader *r, struct entry *e);
 
-/* The decisions on which the proof of Raft rests, as pure predicates: raft_rules_correct, of which a mutant swaps one. */
+/* The decisions on which the proof of Raft rests, as pure predicates: raft_rules_correct, of which a mutant swaps
+ * one. */
 struct raft_rules {
     /* Votes counted for a candidacy; `granted` is the mask of voters, `replies` how many granting replies came. */
     uint32_t (*votes)(uint32_t granted_mask, uint32_t replies);

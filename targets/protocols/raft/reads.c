@@ -75,7 +75,8 @@ void transfer_on_request(struct raft *r, uint8_t to, struct effects *fx) {
 void transfer_progress(struct raft *r, struct effects *fx) {
     if (r->transfer_to == NODE_NONE || r->transfer_sent || r->peers[r->transfer_to].match != r->log.last) return;
     r->transfer_sent = true;
-    /* The target will not wait for anyone's stickiness, now or when the message is late: no lease in this term again. */
+    /* The target will not wait for anyone's stickiness, now or when the message is late: no lease in this term
+     * again. */
     r->lease_forbidden = true;
     r->lease_until_ns = 0;
     struct raft_message m = {.kind = RAFT_TIMEOUT_NOW, .term = r->term};

@@ -1,6 +1,6 @@
 /* The leader's side: appending to followers in a pipeline (ATC'14 5.3, thesis 10.2), repairing logs that differ by
- * hints, sending snapshots to those who lag behind the log (section 7), advancing the commit index (5.4.2), and stepping
- * down when no quorum answers (thesis 6.2). */
+ * hints, sending snapshots to those who lag behind the log (section 7), advancing the commit index (5.4.2), and
+ * stepping down when no quorum answers (thesis 6.2). */
 #include "targets/protocols/raft/raft_internal.h"
 
 enum { MESSAGE_FRAME_BYTES = 64, ENTRY_FRAME_BYTES = 13 };
