@@ -25,8 +25,7 @@ FUZZ_SMOKE_SECONDS := 5
 BENCH :=
 V :=
 
-# libpcap joins these with the switch of the local world.
-PACKAGES := lua5.4 sqlite3 jansson libxxhash
+PACKAGES := lua5.4 sqlite3 jansson libxxhash libuv libpcap fuse3 libmnl libseccomp libcurl hiredis
 PACKAGES_CFLAGS := $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
 PACKAGES_LIBS := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null)
 
@@ -52,9 +51,9 @@ libs := $(PACKAGES_LIBS) -lm
 # --- files -----------------------------------------------------------------------------------------------------------
 
 check_library_sources := $(wildcard base/*.c history/*.c checkers/*.c)
-sources := $(check_library_sources) $(wildcard nemesis/*.c targets/*/*.c targets/*/*/*.c reports/*.c harness/*.c \
+sources := $(check_library_sources) $(wildcard nemesis/*.c nemesis/*/*.c targets/*/*.c targets/*/*/*.c reports/*.c harness/*.c \
 	harness/*/*.c)
-lua_files := $(sort $(wildcard nemesis/*.lua harness/lua/*.lua harness/bench/*.lua scenarios/*.lua))
+lua_files := $(sort $(wildcard nemesis/*.lua targets/*.lua harness/lua/*.lua harness/bench/*.lua scenarios/*.lua))
 public_headers := $(filter-out %_internal.h %/internal.h,$(wildcard base/*.h history/*.h checkers/*.h))
 test_sources := $(wildcard tests/test_*.c)
 fuzz_sources := $(wildcard tests/fuzz_*.c)

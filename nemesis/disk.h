@@ -17,13 +17,17 @@ struct disk_condition {       /* what is wrong with a disk now; all zero: health
     uint32_t write_error_ppm; /* a write fails with EIO, nothing written */
     uint64_t sync_stall_ns;   /* added to every sync's duration */
     uint64_t capacity_bytes;  /* 0: unlimited; writes beyond fail with ENOSPC */
+    uint32_t sync_lie_ppm;    /* a sync says that it succeeded and makes nothing durable */
+    uint32_t read_error_ppm;  /* a read fails with EIO */
+    uint32_t read_rot_ppm;    /* a read returns its data with one bit flipped */
+    uint64_t io_delay_ns;     /* added to every read and write */
 };
 struct disk_crash { /* how unsynced data fares at a crash; per write, in ppm; the rest is dropped */
     uint32_t keep_ppm, tear_ppm;
 };
 struct disk_counters {
     uint64_t writes, syncs, bytes_written, sync_errors, write_errors, writes_dropped, writes_torn, writes_kept,
-        bits_rotted;
+        bits_rotted, reads, read_errors, syncs_lied, syncs_stalled;
 };
 
 struct sim_disk {

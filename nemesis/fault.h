@@ -11,6 +11,7 @@
 
 #define NODES_MAX 15
 #define ENDPOINTS_MAX (NODES_MAX + 1)
+#define FAULT_FILTER_MAX 256
 
 enum fault_kind {
     FAULT_LINK,  /* `link` applies to links[from] -> to */
@@ -25,7 +26,9 @@ enum fault_kind {
 
 struct link_condition { /* all zero: healthy */
     bool cut;
-    uint32_t loss_ppm, duplicate_ppm, reorder_ppm, corrupt_ppm;
+    uint32_t loss_ppm, duplicate_ppm, reorder_ppm;
+    uint32_t corrupt_ppm;         /* changed in flight, checksums repaired: it reaches the application */
+    uint32_t damage_ppm;          /* changed in flight, checksums left: the receiving kernel drops it */
     uint64_t delay_ns, jitter_ns; /* added to the link's own latency; jitter is uniform in [-jitter, +jitter] */
     uint64_t rate_bytes_per_s;    /* 0: unlimited */
 };
@@ -40,6 +43,7 @@ struct fault_spec {
     uint32_t nodes;                /* mask; every kind but LINK */
     uint32_t links[ENDPOINTS_MAX]; /* LINK: mask of receivers per sender */
     struct link_condition link;
+    char filter[FAULT_FILTER_MAX]; /* LINK: only frames that match this tcpdump expression; "": all */
     struct clock_condition clock;
     struct disk_condition disk;
     struct disk_crash crash; /* POWER */

@@ -74,15 +74,27 @@ bool raft_append(struct raft *r, uint64_t term, uint8_t kind, uint64_t token, st
     return true;
 }
 
-/* The share of the log's bytes that applied entries may hold before a snapshot is due, and that those kept behind a
- * snapshot may hold. With the half that uncommitted entries may take (may_propose) this keeps a log from filling up for
- * good: whatever one replica's log holds, every other's has room for. */
+/* The share of the log that applied entries may take before a snapshot is due, and the share of its bytes that those kept
+ * behind a snapshot may take. With the half that uncommitted entries may take (may_propose) this keeps a log from
+ * filling up for good: whatever one replica's log holds, every other's has room for. */
 enum { APPLIED_SHARE = 4, TRAILING_SHARE = 8, UNCOMMITTED_SHARE = 2 };
+
+/* A live follower is being sent the present snapshot. A newer one would start that anew: under load, for ever. */
+static bool sends_snapshot(const struct raft *r) {
+    if (r->role != PROTOCOL_LEADER) return false;
+    for (uint8_t i = 0; i < r->c.nodes; i++) {
+        const struct peer *p = &r->peers[i];
+        bool sent = p->state == PEER_SNAPSHOT && p->snapshot_index == r->snapshot_index;
+        if (i != r->c.self && sent && r->now - p->contact_ns <= r->c.election_timeout_ns) return true;
+    }
+    return false;
+}
 
 static bool snapshot_due(const struct raft *r) {
     if (r->c.snapshot_entries == 0 || r->snapshot_pending || r->installing || r->applied == r->snapshot_index)
         return false;
-    if (r->applied - r->snapshot_index >= r->c.snapshot_entries) return true;
+    uint64_t every = r->c.snapshot_entries, most = r->c.limits.log_entries_max / APPLIED_SHARE;
+    if (r->applied - r->snapshot_index >= (every < most && sends_snapshot(r) ? most : every)) return true;
     uint64_t applied_bytes = log_bytes_from(&r->log, r->log.first) - log_bytes_from(&r->log, r->applied + 1);
     return applied_bytes > r->log.bytes_capacity / APPLIED_SHARE;
 }
