@@ -180,6 +180,7 @@ install: all ## install program, man page, scenarios and library under PREFIX=/u
 	install -d $(root)/bin $(root)/share/man/man1 $(root)/share/harrow/scenarios $(root)/lib/pkgconfig
 	install -m 755 $(program) $(root)/bin/harrow
 	install -m 644 docs/harrow.1 $(root)/share/man/man1/harrow.1
+	install -D -m 644 targets/node/wireshark.lua $(root)/share/harrow/wireshark/harrow.lua
 	$(if $(wildcard scenarios/*.lua),install -m 644 $(wildcard scenarios/*.lua) $(root)/share/harrow/scenarios)
 	install -m 644 $(check_library) $(root)/lib/libharrow-check.a
 	for header in $(public_headers); do install -D -m 644 $$header $(root)/include/harrow/$$header || exit 1; done

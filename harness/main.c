@@ -46,6 +46,10 @@ int main(int argc, char **argv) {
     int status;
     if (!c->command) {
         status = unknown_command(argv[1]);
+    } else if (c->command->own_options) {
+        c->argc = argc - 1;
+        c->argv = argv + 1;
+        status = c->command->run(c);
     } else if (options_parse(c, argc - 2, argv + 2, &help_asked, &e)) {
         status = cli_fail(EXIT_USAGE, c, &e);
     } else if (help_asked) {

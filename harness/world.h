@@ -1,5 +1,5 @@
-/* A world: where a scenario runs. The simulator is one (sim/), processes in network namespaces will be another. The run
- * loop, the workloads and the Lua nemeses speak to this interface only, so that one script runs in every world.
+/* A world: where a scenario runs. The simulator is one (sim/), processes in network namespaces another (local/). The
+ * run loop, the workloads and the Lua nemeses speak to this interface only, so that one script runs in every world.
  *
  * A world is an event loop with a clock. It calls the host back at asked-for times and when operations end; everything
  * else (messages, timers, disks) happens inside it. All calls come from one thread. */
@@ -39,6 +39,12 @@ struct world_config {
     uint8_t region_of[ENDPOINTS_MAX];
     uint64_t region_latency_ns[ENDPOINTS_MAX][ENDPOINTS_MAX];
     uint64_t sync_min_ns, sync_max_ns; /* duration of a disk sync */
+    /* Whether the scenario itself asks for latencies and durations of syncs: real links and disks have their own, and
+     * the defaults above are the simulator's. */
+    bool network_given, sync_given;
+    const char *folder;          /* of the run's artifacts, for worlds that have some; NULL: none. Borrowed. */
+    const struct bytes *adapter; /* a foreign target's Lua file; NULL: a bundled target. Borrowed. */
+    const char *const *settings; /* of a foreign target: NAME, value, ..., NULL. Borrowed. */
 };
 
 struct world_op { /* an operation to run against the target; values refer to the host's history */
@@ -64,9 +70,11 @@ struct world_host { /* who is called back */
 
 struct node_status {
     bool up, paused;
+    bool opaque; /* indices, if any, are not comparable between nodes: others' making, read at other moments */
     uint8_t role;   /* enum role */
     uint8_t leader; /* whom it believes in, or NODE_UNKNOWN */
     uint64_t term, commit_index, applied_index, last_index, state_hash;
+    uint64_t cpu_ns; /* what its process has used; 0 where there is none */
 };
 
 enum world_end {
@@ -87,7 +95,7 @@ struct world_ops {
      * inside this call. After an INFO the slot acts as a new process: a fresh session. Returns the node first asked. */
     uint8_t (*submit)(struct world *w, uint32_t client, const struct world_op *op);
     /* Faults. begin returns an id > 0, or 0 with e set (refused: unknown node, unsupported). */
-    uint32_t capabilities; /* mask of enum fault_kind */
+    uint32_t capabilities; /* mask of enum fault_kind, and FAULT_LINK_FILTERS */
     uint32_t (*fault_begin)(struct world *w, const struct fault_spec *spec, struct error *e);
     struct fault_evidence (*fault_end)(struct world *w, uint32_t fault);
     uint8_t (*leader)(const struct world *w);      /* the live leader of the highest term, or NODE_UNKNOWN */
@@ -96,6 +104,9 @@ struct world_ops {
     const char *(*violation)(const struct world *w, const char **invariant); /* text and name, NULL if none */
     uint64_t (*events)(const struct world *w);
     uint64_t (*trace_hash)(const struct world *w);
+    /* How often so far the world itself was late beyond its bound, in windows of 0.1 s, and the worst of it: what was
+     * timed there says nothing about the system. NULL: never, as time is virtual. */
+    uint64_t (*late)(const struct world *w, uint64_t *worst_ns);
     /* Text lines of every event from now on (replay); NULL ends it. */
     void (*trace_to)(struct world *w, void (*line)(void *ctx, const char *text), void *ctx);
 };
@@ -108,6 +119,10 @@ struct world {
  * schedules with sim_reset, which is cheap and equal to a fresh one. */
 struct world *sim_new(const struct world_config *c, struct world_host host, struct error *e);
 int sim_reset(struct world *w, const struct world_config *c, struct error *e);
+
+/* Real processes in network namespaces behind harrow's own switch (local/). Inside namespaces_enter() only. NULL with e
+ * set: what could not be started and why. Time 0 is when every node serves. */
+struct world *local_new(const struct world_config *c, struct world_host host, struct error *e);
 
 /* What there is, for `targets`, `mutants`: terminated by a NULL name/id. */
 struct target_info {

@@ -320,12 +320,28 @@ static int disk_size(struct disk *d, uint32_t file, uint64_t *size) {
     return 0;
 }
 
-static int disk_read(struct disk *d, uint32_t file, uint64_t offset, void *data, size_t size) {
+/* As prng_chance, but a fault that is not in force draws nothing: the schedules of healthy disks stay as they are. */
+static bool strikes(struct sim_disk *d, uint32_t ppm) {
+    return ppm && prng_chance(d->prng, ppm);
+}
+
+static int disk_read(struct disk *disk, uint32_t file, uint64_t offset, void *data, size_t size) {
+    struct sim_disk *d = (struct sim_disk *)disk;
     uint32_t at;
-    struct inode *inode = handle_inode(state_of(d), file, &at);
+    struct inode *inode = handle_inode(d->state, file, &at);
     if (!inode) return -EBADF;
     if (offset > inode->visible.size || size > inode->visible.size - offset) return -EIO;
+    d->counters.reads++;
+    if (strikes(d, d->condition.read_error_ppm)) {
+        d->counters.read_errors++;
+        return -EIO;
+    }
     if (size) memcpy(data, inode->visible.data + offset, size);
+    if (size && strikes(d, d->condition.read_rot_ppm)) {
+        uint64_t bit = prng_below(d->prng, (uint64_t)size * 8);
+        ((uint8_t *)data)[bit / 8] ^= (uint8_t)(1U << bit % 8);
+        d->counters.bits_rotted++;
+    }
     return 0;
 }
 
@@ -382,6 +398,10 @@ static int sync_finish(struct sim_disk *d, const struct sync_request *r) {
     size_t covered = r->changes_end > inode->changes_settled ? (size_t)(r->changes_end - inode->changes_settled) : 0;
     d->counters.syncs++;
     bool failed = prng_chance(d->prng, d->condition.sync_error_ppm);
+    if (!failed && strikes(d, d->condition.sync_lie_ppm)) {
+        d->counters.syncs_lied++;
+        return 0;
+    }
     for (size_t i = 0; i < covered; i++) {
         bool lost = failed && prng_chance(d->prng, LOST_BY_FAILED_SYNC_PPM);
         if (!lost) change_apply(inode, &inode->changes[i]);
@@ -469,6 +489,10 @@ static int disk_sync_dir(struct disk *disk) {
     if (prng_chance(d->prng, d->condition.sync_error_ppm)) {
         d->counters.sync_errors++;
         return -EIO; /* the changes stay unsynced */
+    }
+    if (strikes(d, d->condition.sync_lie_ppm)) {
+        d->counters.syncs_lied++;
+        return 0;
     }
     for (size_t i = 0; i < s->name_changes_count; i++) name_change_apply(s, &s->name_changes[i]);
     while (s->name_changes_count) name_change_forget(s, s->name_changes_count - 1);

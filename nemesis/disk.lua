@@ -1,5 +1,5 @@
--- Disks: power loss under unsynced writes, syncs that stall or fail, no space left. Each function returns a fault on
--- the nodes that `who` means when it starts.
+-- Disks: power loss under unsynced writes, syncs that stall, fail or lie, reads that fail or rot, slow disks, no space
+-- left. Each function returns a fault on the nodes that `who` means when it starts.
 local core = ...
 local lib = core.import("nemesis/cluster.lua")
 local disk = {}
@@ -36,6 +36,30 @@ end
 function disk.full(who, options)
   options = lib.options_of("disk.full", options, { bytes = 1 })
   return on_nodes("disk", "disk full", who, { capacity = options.bytes })
+end
+
+-- Syncs say that they succeeded and make nothing durable, with probability `sync`: a power loss shows it.
+function disk.lie(who, options)
+  options = lib.options_of("disk.lie", options, { sync = 1 })
+  return on_nodes("disk", "disk lie", who, { sync_lie = options.sync })
+end
+
+-- Reads fail with an input/output error, with probability `read`.
+function disk.read_error(who, options)
+  options = lib.options_of("disk.read_error", options, { read = 0.05 })
+  return on_nodes("disk", "disk read error", who, { read_error = options.read })
+end
+
+-- Reads return one flipped bit, with probability `read`; the disk itself keeps the right one.
+function disk.rot(who, options)
+  options = lib.options_of("disk.rot", options, { read = 0.01 })
+  return on_nodes("disk", "disk rot", who, { read_rot = options.read })
+end
+
+-- Every read and write takes `by` seconds longer. Simulated, it is paid once, at the sync that waits for the writes.
+function disk.slow(who, options)
+  options = lib.options_of("disk.slow", options, { by = 0.01 })
+  return on_nodes("disk", "disk slow", who, { io_delay = options.by })
 end
 
 return { disk = disk }

@@ -23,6 +23,8 @@ enum fault_kind {
     FAULT_DISK,  /* `disk` applies */
     FAULT_KINDS,
 };
+/* Beside the bits of the kinds in a mask of what a scenario needs and a world can do: filters of links. */
+#define FAULT_LINK_FILTERS (UINT32_C(1) << FAULT_KINDS)
 
 struct link_condition { /* all zero: healthy */
     bool cut;
@@ -66,9 +68,12 @@ struct disk_condition disk_condition_add(struct disk_condition a, struct disk_co
  * order (reordered) or be changed in flight. The same code serves the simulated network and the libpcap switch. */
 struct frame_fate {
     uint8_t copies;
-    bool reordered, corrupted;
+    bool reordered, corrupted, damaged;
     uint64_t delay_ns[2]; /* not negative in sum with base_ns: clamped */
 };
 struct frame_fate frame_decide(const struct link_condition *c, uint64_t base_ns, struct prng *p);
+/* Did this condition, rather than the link's own nature or another fault, leave a mark on the frame? late: a rate limit
+ * held it up or had no room for it. Where two faults could both have dropped a frame, both count it. */
+bool frame_marked(const struct link_condition *c, const struct frame_fate *fate, bool late);
 
 #endif

@@ -14,6 +14,7 @@ struct link_condition link_condition_add(struct link_condition a, struct link_co
                                    .duplicate_ppm = either_ppm(a.duplicate_ppm, b.duplicate_ppm),
                                    .reorder_ppm = either_ppm(a.reorder_ppm, b.reorder_ppm),
                                    .corrupt_ppm = either_ppm(a.corrupt_ppm, b.corrupt_ppm),
+                                   .damage_ppm = either_ppm(a.damage_ppm, b.damage_ppm),
                                    .delay_ns = a.delay_ns + b.delay_ns,
                                    .jitter_ns = a.jitter_ns + b.jitter_ns,
                                    .rate_bytes_per_s = rate};
@@ -25,7 +26,11 @@ struct disk_condition disk_condition_add(struct disk_condition a, struct disk_co
     return (struct disk_condition){.sync_error_ppm = either_ppm(a.sync_error_ppm, b.sync_error_ppm),
                                    .write_error_ppm = either_ppm(a.write_error_ppm, b.write_error_ppm),
                                    .sync_stall_ns = a.sync_stall_ns + b.sync_stall_ns,
-                                   .capacity_bytes = capacity};
+                                   .capacity_bytes = capacity,
+                                   .sync_lie_ppm = either_ppm(a.sync_lie_ppm, b.sync_lie_ppm),
+                                   .read_error_ppm = either_ppm(a.read_error_ppm, b.read_error_ppm),
+                                   .read_rot_ppm = either_ppm(a.read_rot_ppm, b.read_rot_ppm),
+                                   .io_delay_ns = a.io_delay_ns + b.io_delay_ns};
 }
 
 static uint64_t draw_delay(const struct link_condition *c, uint64_t base_ns, struct prng *p) {
@@ -51,5 +56,13 @@ struct frame_fate frame_decide(const struct link_condition *c, uint64_t base_ns,
         f.delay_ns[0] += prng_below(p, 10 * base_ns + 1);
     }
     f.corrupted = c->corrupt_ppm && prng_chance(p, c->corrupt_ppm);
+    f.damaged = c->damage_ppm && prng_chance(p, c->damage_ppm);
     return f;
+}
+
+bool frame_marked(const struct link_condition *c, const struct frame_fate *fate, bool late) {
+    if (fate->copies == 0) return c->cut || c->loss_ppm || (c->rate_bytes_per_s && late);
+    return (c->delay_ns || c->jitter_ns) || (c->rate_bytes_per_s && late) || (c->duplicate_ppm && fate->copies == 2) ||
+           (c->reorder_ppm && fate->reordered) || (c->corrupt_ppm && fate->corrupted) ||
+           (c->damage_ppm && fate->damaged);
 }

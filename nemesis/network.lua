@@ -4,6 +4,7 @@
 --   nodes = who     the links to and from these nodes
 --   from =, to =    what these send to those (one direction)
 --   clients = true  the links between clients and the nodes in question, too
+--   filter =        only frames that match this tcpdump expression, such as "tcp port 7400" (real networks only)
 -- A strength may be a number, or { low, high } to draw from at each start.
 local core = ...
 local lib = core.import("nemesis/cluster.lua")
@@ -31,12 +32,12 @@ end
 
 -- Makes the function for one kind of trouble; strengths: names of the primitive's fields and their defaults.
 local function trouble(what, name, strengths)
-  local defaults = { nodes = lib.none, from = lib.none, to = lib.none, clients = false }
+  local defaults = { nodes = lib.none, from = lib.none, to = lib.none, clients = false, filter = lib.none }
   for key, value in pairs(strengths) do defaults[key] = value end
   return function(given)
     local options = lib.options_of("network." .. what, given, defaults)
     return lib.primitive(name, lib.colours.traffic, function(cluster)
-      local spec = { kind = "link" }
+      local spec = { kind = "link", filter = options.filter }
       spec.links, spec.detail = links_of(cluster, options)
       for key in pairs(strengths) do
         local strength = options[key] and lib.draw("network." .. what .. ": " .. key, options[key])
@@ -53,7 +54,19 @@ network.delay = trouble("delay", "delay", { by = 0.1, jitter = 0.02 }) -- second
 network.loss = trouble("loss", "packet loss", { p = 0.2 })
 network.duplicate = trouble("duplicate", "duplication", { p = 0.2 })
 network.reorder = trouble("reorder", "reordering", { p = 0.3, jitter = 0.005 })
-network.corrupt = trouble("corrupt", "corruption", { p = 0.05 })
+-- checksums = "repaired": the application gets what was changed; "broken": the kernel notices and drops it.
+local repaired = trouble("corrupt", "corruption", { p = 0.05 })
+local broken = trouble("damage", "damaged frames", { p = 0.05 })
+function network.corrupt(given)
+  local options, checksums = {}, "repaired"
+  if type(given) ~= "table" then return repaired(given) end
+  for key, value in pairs(given) do options[key] = value end
+  if options.checksums ~= nil then checksums, options.checksums = options.checksums, nil end
+  if checksums ~= "repaired" and checksums ~= "broken" then
+    core.fail("network.corrupt: checksums must be \"repaired\" or \"broken\"")
+  end
+  return checksums == "broken" and broken(options) or repaired(options)
+end
 network.rate = trouble("rate", "low bandwidth", { bytes_per_s = 50000 })
 -- Several at once, as one fault.
 network.storm = trouble("storm", "packet storm", {

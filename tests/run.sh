@@ -2,7 +2,7 @@
 # Builds and runs harrow's checks: a line per program with its time, the tail of the log of what fails, and a closing
 # line "N passed, N failed, N skipped" that counts test cases (each in every variant it runs in). Status 0: none failed.
 #
-#     tests/run.sh all | unit | valgrind | fuzz | lint
+#     tests/run.sh all | unit | local | valgrind | fuzz | lint
 #
 # A program reports cases in TAP, "ok ..." and "not ok ..." (cmocka does so when asked), or says "skip ..."; one that
 # reports none is one case, judged by its status. Settings: HARROW_MAKE, HARROW_JOBS, FUZZ_SECONDS, HARROW_TEST_TIMEOUT
@@ -145,7 +145,7 @@ shell_tests() {
     local script
     for script in tests/*.sh; do
         case $script in
-        tests/run.sh | tests/lib.sh | tests/determinism.sh) ;;
+        tests/run.sh | tests/lib.sh | tests/determinism.sh | tests/local.sh) ;;
         *) start_program shell "$(basename "$script" .sh)" "$script" ;;
         esac
     done
@@ -166,6 +166,17 @@ static_analysis() {
     fi
 }
 
+wait_for_all() {
+    while [ -n "$(jobs -rp)" ]; do wait -n || true; done
+    wait
+}
+
+# Time is real there: nothing else may run beside it.
+local_world() {
+    wait_for_all
+    start_program all local tests/local.sh
+}
+
 # The longest first, so that the processors finish together.
 case $part in
 all)
@@ -180,6 +191,11 @@ all)
     unit_tests sanitize sanitize env HARROW_TEST_QUICK=1
     unit_tests clang-O2 clang-O2 env HARROW_TEST_QUICK=1
     fuzzers
+    local_world
+    ;;
+local)
+    build gcc-O2 build all
+    local_world
     ;;
 unit)
     build gcc-O2 build unit-tests
@@ -199,12 +215,11 @@ lint)
     static_analysis
     ;;
 *)
-    echo "run.sh: no part '$part'; there are all, unit, valgrind, fuzz, lint" >&2
+    echo "run.sh: no part '$part'; there are all, unit, local, valgrind, fuzz, lint" >&2
     exit 254
     ;;
 esac
-while [ -n "$(jobs -rp)" ]; do wait -n || true; done
-wait
+wait_for_all
 
 echo "$SECONDS s; logs in ${logs#"$PWD"/}"
 awk '{passed += $1; failed += $2; skipped += $3}

@@ -591,6 +591,10 @@ static void bad_scenarios_and_options_are_refused_with_254(void **state) {
                         " c:nonsense() end }";
     assert_int_equal(run_text(r, fails, (struct run_options){0}, &result, &e), 254);
     assert_contains(e.text, "x.lua:3");
+    const char *filters = "return { nodes = 3, time = 5, workload = register {},\n nemesis = function(c)\n"
+                          " c:start(network.loss { filter = 'tcp port 7400' }) end }";
+    assert_int_equal(run_text(r, filters, (struct run_options){0}, &result, &e), 254);
+    assert_contains(e.text, "x.lua filters what a link fault hits");
     assert_int_equal(run_text(r, with_kills, (struct run_options){0}, &result, &e), 0); /* and the runner lives on */
     run_result_free(&result);
     runner_free(r);

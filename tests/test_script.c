@@ -500,6 +500,16 @@ static void strengths_arrive_in_the_right_units(void **state) {
     assert_int_equal(f->link.loss_ppm, 250000);
     assert_int_equal(f->link.corrupt_ppm, 10000);
     assert_int_equal(f->links[0], 0x06);
+    assert_string_equal(f->filter, "");
+    stage_free(&t);
+    f = started(&t, "network.corrupt { p = 0.25, checksums = 'broken', filter = 'tcp port 7400' }");
+    assert_int_equal(f->link.damage_ppm, 250000);
+    assert_int_equal(f->link.corrupt_ppm, 0);
+    assert_string_equal(f->filter, "tcp port 7400");
+    stage_free(&t);
+    f = started(&t, "network.corrupt { checksums = 'repaired' }");
+    assert_int_equal(f->link.damage_ppm, 0);
+    assert_int_equal(f->link.corrupt_ppm, 50000);
     stage_free(&t);
     f = started(&t, "network.slow_link()");
     assert_int_equal(f->link.rate_bytes_per_s, 100000);

@@ -337,6 +337,10 @@ static void loss_doubling_corruption_and_delay_leave_marks(void **state) {
     assert_in_range(e.affected * 100 / e.offered, 28, 32);
     assert_int_equal(e.affected, s.lost);
     driver_free(&d);
+    f.link = (struct link_condition){.damage_ppm = 300000};
+    e = run_under(&f, &s);
+    assert_in_range(e.affected * 100 / e.offered, 28, 32);
+    driver_free(&d);
     f.link = (struct link_condition){.duplicate_ppm = 300000};
     e = run_under(&f, &s);
     assert_in_range(e.affected * 100 / e.offered, 28, 32);
@@ -483,6 +487,7 @@ static void faults_that_make_no_sense_are_refused_with_a_reason(void **state) {
         {.kind = FAULT_CLOCK, .nodes = 1, .clock = {.drift_ppm = 500000}},
         {.kind = FAULT_LINK, .links = {[6] = 1}},
         {.kind = FAULT_LINK, .links = {[0] = 1u << 6}},
+        {.kind = FAULT_LINK, .links = {[0] = 2}, .filter = "tcp"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct error e = {0};

@@ -1,8 +1,10 @@
 /* harrow bench: how fast this build is on this machine.
  *   sim    schedules a minute and events a second, through the very same runner that run and hunt use, on one core,
  *          with disks, history, invariants and checks on; and events a second under a saturating load
+ *   local  the bundled store beside etcd, on real processes
+ *   switch the network between them: what the switch adds to a kernel bridge
  *   check  operations a second of the linearizability search, on histories that the simulator made */
-#include "harness/cli/cli.h"
+#include "harness/cli/bench.h"
 
 #include <stdlib.h>
 #include <time.h>
@@ -70,7 +72,7 @@ static void print_tally(FILE *say, const char *name, const struct tally *t) {
         fprintf(say, "%-12s %llu of them are not valid: %s\n", "", (unsigned long long)t->not_valid, t->why);
 }
 
-static void print_figures(const char *name, json_t *figures) {
+void bench_print_figures(const char *name, json_t *figures) {
     char machine[256];
     cli_machine(machine, sizeof machine);
     cli_print_json(json_pack("{s:s, s:o, s:s, s:o}", "name", name, "machine", json_text(machine), "version",
@@ -101,7 +103,7 @@ static int bench_sim(struct cli *c) {
     fprintf(say, "one core; five nodes on raft, disks, history, invariants and checks on\n");
     print_tally(say, "link-flips", &flips);
     print_tally(say, "busy", &busy);
-    if (c->json) print_figures("sim", sim_figures(&flips, &busy));
+    if (c->json) bench_print_figures("sim", sim_figures(&flips, &busy));
     if (flips.not_valid + busy.not_valid) return EXIT_UNKNOWN;
     return EXIT_VALID;
 }
@@ -133,8 +135,8 @@ static int bench_check(struct cli *c) {
     fprintf(cli_say(c), "%s, %u operations, %llu times in %.2f s: %.0f operations/s, %s\n", model_name(m), h->count,
             (unsigned long long)rounds, seconds, ops_per_second, verdict_name(verdict));
     if (c->json)
-        print_figures("check", json_pack("{s:f, s:I, s:f}", "operations_per_second", ops_per_second, "operations",
-                                         (json_int_t)h->count, "wall_seconds", seconds));
+        bench_print_figures("check", json_pack("{s:f, s:I, s:f}", "operations_per_second", ops_per_second, "operations",
+                                               (json_int_t)h->count, "wall_seconds", seconds));
     runner_free(r);
     return cli_verdict_status(verdict);
 }
@@ -144,7 +146,9 @@ int command_bench(struct cli *c) {
     const char *name = c->arguments_count ? c->arguments[0] : "sim";
     if (strcmp(name, "sim") == 0) return bench_sim(c);
     if (strcmp(name, "check") == 0) return bench_check(c);
+    if (strcmp(name, "local") == 0) return bench_local(c);
+    if (strcmp(name, "switch") == 0) return bench_switch(c);
     struct error e = {{0}};
-    error_set(&e, "there is no benchmark \"%s\"; there are sim and check", name);
+    error_set(&e, "there is no benchmark \"%s\"; there are sim, check, local and switch", name);
     return cli_fail(EXIT_USAGE, c, &e);
 }

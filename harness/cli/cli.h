@@ -43,6 +43,15 @@ enum option { /* what a command takes; bit 1 << n of struct command.options */
               OPTION_OPS,
               OPTION_OUT,
               OPTION_NO_REPORT,
+              OPTION_NODE,
+              OPTION_TRACE,
+              OPTION_NODES,
+              OPTION_TIMEOUT,
+              OPTION_CLIENTS,
+              OPTION_SECONDS,
+              OPTION_MIX,
+              OPTION_VALUE_BYTES,
+              OPTION_KEYS,
               OPTION_QUIET,
               OPTION_JSON,
               OPTIONS_COUNT,
@@ -57,15 +66,18 @@ struct cli { /* a parsed command line */
     const char *arguments[ARGUMENTS_MAX];
     size_t arguments_count;
     uint32_t given; /* mask of options that were there */
-    const char *target, *world, *mutant, *out, *junit, *write, *model;
-    uint64_t seed, time_ns, for_ns;
+    const char *target, *world, *mutant, *out, *junit, *write, *model, *node, *trace, *nodes, *mix;
+    uint64_t seed, time_ns, for_ns, timeout_ns, seconds_ns;
     struct seed_range seeds;
     uint32_t jobs; /* 0: not given */
+    uint32_t clients, keys, value_bytes;
     struct script_set sets[SETS_MAX];
     size_t sets_count;
     uint32_t without;
     uint32_t ops_shown;
     bool json, quiet, no_report, no_invariants, keep_going;
+    int argc; /* of a command with options of its own: the words from its name on */
+    char **argv;
     char *words; /* what an option string (a pragma) was split into; owned */
 };
 
@@ -74,6 +86,7 @@ struct command {
     const char *help;                   /* more, with examples */
     uint32_t options;
     size_t arguments_min, arguments_max;
+    bool own_options; /* parses argc and argv itself */
     int (*run)(struct cli *c);
 };
 extern const struct command *const commands[]; /* NULL-terminated */
@@ -116,6 +129,10 @@ void cli_source_options(const struct source *s, const struct cli *c, struct scri
                         bool *seed_known);
 /* Whether it loads with these options; its parameters as JSON (the caller frees) and its clients, if asked for. */
 int cli_source_check(const struct run_options *o, char **parameters, uint32_t *clients, struct error *e);
+
+/* place.c: finds a foreign target's file (o->adapter) and, for the local world, moves the process into namespaces: call
+ * it before anything is open that must not be shared with the process that stays outside. */
+int cli_place(struct run_options *o, struct error *e);
 
 /* pool.c: the same work for many indices, over forked processes. */
 struct pool_report { /* what a worker says about one index: one atomic write into a pipe */
@@ -174,6 +191,7 @@ int command_run(struct cli *c);
 int command_test(struct cli *c);
 int command_hunt(struct cli *c);
 int command_replay(struct cli *c);
+int command_replay_node(struct cli *c); /* replay_node.c: the recording of one node (targets/node/record.h) */
 int command_check(struct cli *c);
 int command_runs(struct cli *c);
 int command_show(struct cli *c);
@@ -184,6 +202,8 @@ int command_mutants(struct cli *c);
 int command_models(struct cli *c);
 int command_doctor(struct cli *c);
 int command_bench(struct cli *c);
+int command_kv(struct cli *c);
+int command_node(struct cli *c);
 int command_help(struct cli *c);
 void print_command_help(const struct command *k, FILE *out);
 void print_usage(FILE *out);

@@ -57,14 +57,16 @@ static const struct command hunt_command = {
 };
 static const struct command replay_command = {
     .name = "replay",
-    .arguments = "RUN",
+    .arguments = "RUN|--node FILE",
     .doc = "a stored run again, with full tracing",
     .help =
         "RUN is an id, the start of one, or \"last\". Everything that the run needs is in the store. Each event goes\n"
-        "into trace.txt in the run's folder. A replay whose trace hash differs from the stored one ends with 255.\n\n"
-        "  harrow replay last\n",
-    .options = COMMON | OPT(OUT),
-    .arguments_min = 1,
+        "into trace.txt in the run's folder. A replay whose trace hash differs from the stored one ends with 255.\n"
+        "With --node, the recording of one node process runs again, alone: 0 if it is the recorded node, 1 if it\n"
+        "differs or breaks an invariant of its protocol, 254 if the file is damaged.\n\n"
+        "  harrow replay last\n"
+        "  harrow replay --node n1.rec --trace n1.txt\n",
+    .options = COMMON | OPT(OUT) | OPT(NODE) | OPT(TRACE),
     .arguments_max = 1,
     .run = command_replay,
 };
@@ -147,6 +149,54 @@ static const struct command bench_command = {
     .arguments_max = 1,
     .run = command_bench,
 };
+static const struct command kv_command = {
+    .name = "kv",
+    .arguments = "VERB [ARGUMENT...]",
+    .doc = "a client of a running cluster of the bundled store",
+    .help =
+        "get KEY | put KEY VALUE | cas KEY OLD NEW | del KEY | append KEY N | add KEY N: one operation. Redirects are\n"
+        "followed, and a write is tried again through a session, so that it happens at most once.\n"
+        "status: a line per node. transfer NODE: hands the leadership over. bench: a closed loop of clients.\n\n"
+        "  harrow kv put greeting hello --nodes 10.0.0.1:7401,10.0.0.2:7401,10.0.0.3:7401\n"
+        "  HARROW_NODES=127.0.0.1:7401 harrow kv get greeting\n"
+        "  harrow kv bench --clients 64 --seconds 10 --mix mixed\n\n"
+        "Exit status: 0 done, 1 no such key, a mismatch, or (status) not all nodes serve, 2 no answer in time: a\n"
+        "write may have happened if the message says so, 254 bad usage.\n",
+    .options =
+        OPT(NODES) | OPT(TIMEOUT) | OPT(CLIENTS) | OPT(SECONDS) | OPT(MIX) | OPT(VALUE_BYTES) | OPT(KEYS) | OPT(JSON),
+    .arguments_min = 1,
+    .arguments_max = 4,
+    .run = command_kv,
+};
+static const struct command node_command = {
+    .name = "node",
+    .arguments = "OPTIONS",
+    .doc = "one replica of the bundled store as a process of its own",
+    .help = "  --id N                   which node this is, from 1\n"
+            "  --peers HOST:PORT,...    where all nodes listen for one another, in the same order everywhere\n"
+            "  --clients HOST:PORT,...  where all nodes listen for clients; default: the peers' ports + 1\n"
+            "  --metrics PORT           HTTP: /metrics for Prometheus, /health; default: none\n"
+            "  --data DIR               log and snapshots; made if it is not there; one process at a time\n"
+            "  --protocol NAME          default raft\n"
+            "  --mutant ID              plant a bug (harrow mutants)\n"
+            "  --election-timeout MS    the least; drawn between one and two times this; default 300\n"
+            "  --heartbeat MS           default 50\n"
+            "  --reads KIND             log, index (default), lease, or local (stale)\n"
+            "  --clock-drift-ppm N      how wrong clocks may be for lease reads; default 0\n"
+            "  --snapshot-entries N     a snapshot after so many; 0: only when the log is full; default 10000\n"
+            "  --message-bytes N        the largest message between nodes, and so the largest command; default 131072\n"
+            "  --seed N                 of the election timeouts; default: random\n"
+            "  --control FD             a connected stream socket; gets the node's status, and its end ends the node\n"
+            "  --record FILE            write every input down, for harrow replay --node\n"
+            "  --log-level LEVEL        error, warning, info (default), debug; JSON lines on standard error\n"
+            "  --cluster NAME           nodes of another name are refused; default harrow\n"
+            "\nSIGTERM and SIGINT end it in order. Exit status: 0 told to stop, 1 the disk failed, 2 refused to start\n"
+            "(address, folder in use, a log that is corrupt), 3 an assertion of the protocol failed, 254 bad usage. A\n"
+            "full disk does not end it: it answers \"busy\" until there is room.\n\n"
+            "  harrow node --id 1 --peers 127.0.0.1:7400,127.0.0.1:7410,127.0.0.1:7420 --data n1 --metrics 7402\n",
+    .own_options = true,
+    .run = command_node,
+};
 static const struct command help_command = {
     .name = "help",
     .arguments = "[COMMAND]",
@@ -156,10 +206,9 @@ static const struct command help_command = {
 };
 
 const struct command *const commands[] = {
-    &run_command,       &test_command,    &hunt_command,    &replay_command,
-    &check_command,     &runs_command,    &show_command,    &report_command,
-    &scenarios_command, &targets_command, &mutants_command, &models_command,
-    &doctor_command,    &bench_command,   &help_command,    NULL,
+    &run_command,    &test_command,   &hunt_command,      &replay_command,  &check_command,   &runs_command,
+    &show_command,   &report_command, &scenarios_command, &targets_command, &mutants_command, &models_command,
+    &doctor_command, &bench_command,  &kv_command,        &node_command,    &help_command,    NULL,
 };
 
 const struct command *command_find(const char *name) {

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "harness/embedded.h"
+#include "targets/foreign/foreign.h"
 
 /* --- scenarios --- */
 
@@ -42,11 +43,30 @@ int command_scenarios(struct cli *c) {
 
 /* --- targets, mutants, models --- */
 
+static void target_row(struct cli *c, const char *name, const char *doc, const char *missing, json_t *array) {
+    json_array_append_new(array, json_pack("{s:s, s:o, s:o}", "name", name, "doc", json_text(doc), "missing",
+                                           missing ? json_text(missing) : json_null()));
+    if (!c->json)
+        printf("%-12s %s%s%s%s\n", name, doc, missing ? " (" : "", missing ? missing : "", missing ? ")" : "");
+}
+
+static void foreign_row(struct cli *c, const struct embedded_file *file, json_t *array) {
+    struct error e = {{0}};
+    struct foreign_target *t = foreign_load(file->name, bytes_of(file->text, file->size), &e);
+    if (t) {
+        target_row(c, foreign_name(t), foreign_doc(t), foreign_missing(t), array);
+    } else {
+        target_row(c, file->name, "does not load", e.text, array);
+    }
+    foreign_free(t);
+}
+
 int command_targets(struct cli *c) {
     json_t *array = json_array();
-    for (const struct target_info *t = targets_all(); t->name; t++) {
-        json_array_append_new(array, json_pack("{s:s, s:s}", "name", t->name, "doc", t->doc));
-        if (!c->json) printf("%-12s %s\n", t->name, t->doc);
+    for (const struct target_info *t = targets_all(); t->name; t++) target_row(c, t->name, t->doc, NULL, array);
+    for (size_t i = 0; i < embedded_files_count; i++) {
+        const struct embedded_file *file = &embedded_files[i];
+        if (strncmp(file->name, "targets/", strlen("targets/")) == 0) foreign_row(c, file, array);
     }
     if (c->json)
         cli_print_json(array);

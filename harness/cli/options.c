@@ -13,7 +13,7 @@ struct option_row {
 
 static const struct option_row rows[OPTIONS_COUNT] = {
     [OPTION_TARGET] = {"target", 't', "NAME", "the system under test (harrow targets); default raft"},
-    [OPTION_WORLD] = {"world", 'w', "NAME", "where it runs: sim"},
+    [OPTION_WORLD] = {"world", 'w', "NAME", "where it runs: sim (the default) or local"},
     [OPTION_MUTANT] = {"mutant", 'm', "ID", "plant a bug (harrow mutants)"},
     [OPTION_SEED] = {"seed", 's', "N", "decides everything; default: a random one, printed first"},
     [OPTION_SEEDS] = {"seeds", 0, "A..B", "the seeds from A to B; one number is one seed"},
@@ -30,6 +30,16 @@ static const struct option_row rows[OPTIONS_COUNT] = {
     [OPTION_OPS] = {"ops", 0, "all|N", "how many operations to show; default the last 20"},
     [OPTION_OUT] = {"out", 'o', "DIR", "the store; default ./store"},
     [OPTION_NO_REPORT] = {"no-report", 0, NULL, "store the run, build no report"},
+    [OPTION_NODE] = {"node", 0, "FILE", "the recording of one node (harrow node --record FILE)"},
+    [OPTION_TRACE] = {"trace", 0, "FILE", "write a line per input and effect of the node"},
+    [OPTION_NODES] = {"nodes", 'n', "HOST:PORT,...",
+                      "client addresses in order; default $HARROW_NODES, 127.0.0.1:7401"},
+    [OPTION_TIMEOUT] = {"timeout", 0, "S", "seconds until it is given up; default 5"},
+    [OPTION_CLIENTS] = {"clients", 'c', "N", "connections, each with one operation under way; default 16"},
+    [OPTION_SECONDS] = {"seconds", 0, "S", "how long to measure; default 5"},
+    [OPTION_MIX] = {"mix", 0, "put|get|mixed", "what to measure; default put"},
+    [OPTION_VALUE_BYTES] = {"value-bytes", 0, "N", "size of a value that is put; default 16"},
+    [OPTION_KEYS] = {"keys", 0, "N", "how many keys to spread over; default 1000"},
     [OPTION_QUIET] = {"quiet", 'q', NULL, "the verdict and how to replay it, no more"},
     [OPTION_JSON] = {"json", 0, NULL, "one JSON object on standard output"},
 };
@@ -177,6 +187,24 @@ static int apply(struct cli *c, enum option o, char *value) {
     case OPTION_JUNIT: return set_text(&c->junit, value);
     case OPTION_WRITE: return set_text(&c->write, value);
     case OPTION_MODEL: return set_text(&c->model, value);
+    case OPTION_NODE: return set_text(&c->node, value);
+    case OPTION_TRACE: return set_text(&c->trace, value);
+    case OPTION_NODES: return set_text(&c->nodes, value);
+    case OPTION_MIX: return set_text(&c->mix, value);
+    case OPTION_TIMEOUT: return parse_seconds(value, &c->timeout_ns);
+    case OPTION_SECONDS: return parse_seconds(value, &c->seconds_ns);
+    case OPTION_CLIENTS:
+        failed = parse_number(value, 1, UINT32_MAX, &number);
+        c->clients = (uint32_t)number;
+        return failed;
+    case OPTION_KEYS:
+        failed = parse_number(value, 1, UINT32_MAX, &number);
+        c->keys = (uint32_t)number;
+        return failed;
+    case OPTION_VALUE_BYTES:
+        failed = parse_number(value, 0, UINT32_MAX, &number);
+        c->value_bytes = (uint32_t)number;
+        return failed;
     case OPTION_SEED: return parse_number(value, 0, SEED_MAX, &c->seed);
     case OPTION_SEEDS: return parse_seeds(value, &c->seeds);
     case OPTION_TIME: return parse_seconds(value, &c->time_ns);
@@ -255,7 +283,8 @@ int options_parse(struct cli *c, int argc, char **argv, bool *help_asked, struct
     *help_asked = false;
     for (int at = 0; at < argc; at++) {
         char *word = argv[at];
-        if (only_arguments || word[0] != '-' || !word[1]) {
+        bool number = word[0] == '-' && word[1] >= '0' && word[1] <= '9'; /* below zero: no option is a digit */
+        if (only_arguments || word[0] != '-' || !word[1] || number) {
             if (c->arguments_count == ARGUMENTS_MAX) return error_set(e, "more than %u arguments", ARGUMENTS_MAX);
             c->arguments[c->arguments_count++] = word;
         } else if (strcmp(word, "--") == 0) {

@@ -81,6 +81,11 @@ static int run_again(struct cli *c, const struct run_info *info, struct run_opti
 
 int command_replay(struct cli *c) {
     struct error e = {{0}};
+    if (c->node) return command_replay_node(c);
+    if (c->arguments_count == 0) {
+        error_set(&e, "it needs a run, or --node FILE; see `harrow help replay`");
+        return cli_fail(EXIT_USAGE, c, &e);
+    }
     struct store *s = cli_open_store(c, false, &e);
     if (!s) return cli_fail(EXIT_USAGE, c, &e);
     struct run_info info = {0};

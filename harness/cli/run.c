@@ -50,6 +50,8 @@ int command_run(struct cli *c) {
     int status = EXIT_USAGE;
     if (cli_source_check(&o, NULL, NULL, &e)) { /* before a store is made for it */
         cli_fail(status, c, &e);
+    } else if (cli_place(&o, &e)) {
+        cli_fail(status, c, &e);
     } else if (!(o.store = cli_open_store(c, false, &e))) {
         cli_fail(EXIT_INTERNAL, c, &e);
         status = EXIT_INTERNAL;

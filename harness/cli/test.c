@@ -30,7 +30,8 @@ struct suite {
     struct entry *entries;
     size_t count;
     uint64_t total, done;
-    struct runner *runner; /* of a worker */
+    struct runner *runner; /* of a worker, and its store: runs of the local world are kept */
+    struct store *store;
     struct progress_line line;
 };
 
@@ -135,13 +136,22 @@ static uint64_t seed_of(const struct entry *t, uint64_t index) {
     return t->seeds.first + (index - t->first_index);
 }
 
+static bool is_local(const struct entry *t) {
+    return strcmp(t->options.world, "local") == 0;
+}
+
 static void work(void *ctx, uint64_t index, const volatile sig_atomic_t *interrupted, struct pool_report *out) {
     struct suite *s = ctx;
     const struct entry *t = entry_of(s, index);
     if (!s->runner) s->runner = runner_new();
+    if (is_local(t) && !s->store) {
+        struct error e;
+        s->store = cli_open_store(s->c, false, &e); /* without one the runner refuses, and says why */
+    }
     struct run_options o = t->options;
     o.seed = seed_of(t, index);
     o.interrupted = interrupted;
+    o.store = s->store;
     pool_run_scenario(s->runner, &o, out);
 }
 
@@ -291,11 +301,20 @@ static int finish(struct suite *s) {
     return status;
 }
 
+/* A run of the local world keeps the machine busy by itself. */
+static int place_suite(struct suite *s, struct error *e) {
+    for (size_t i = 0; i < s->count; i++) {
+        if (cli_place(&s->entries[i].options, e)) return -1;
+        if (is_local(&s->entries[i]) && s->c->jobs == 0) s->c->jobs = 1;
+    }
+    return 0;
+}
+
 int command_test(struct cli *c) {
     struct error e = {{0}};
     struct suite s = {.c = c};
     int status = EXIT_USAGE;
-    if (load_suite(&s, &e)) {
+    if (load_suite(&s, &e) || place_suite(&s, &e)) {
         cli_fail(status, c, &e);
     } else {
         struct pool p = {

@@ -128,6 +128,11 @@ struct client_action client_on_try_timeout(struct client *c, const struct client
     return send_after(0);
 }
 
+struct client_action client_on_connection_lost(struct client *c, const struct client_rules *rules, struct prng *p) {
+    c->ambiguous = true;
+    return try_elsewhere(c, rules, NODE_NONE, p);
+}
+
 struct client_action client_on_op_timeout(struct client *c, struct history *h) {
     return end(c, h, OP_INFO, VALUE_OF_NIL, c->state == CLIENT_OPENING ? "timeout (opening a session)" : "timeout");
 }

@@ -53,6 +53,8 @@ struct client_action client_on_reply(struct client *c, const struct client_rules
                                      struct prng *p, enum status status, uint8_t leader, struct bytes result);
 /* No answer within the time of one try. */
 struct client_action client_on_try_timeout(struct client *c, const struct client_rules *rules);
+/* The connection broke under a try: it may have been executed. The next try comes after a pause. */
+struct client_action client_on_connection_lost(struct client *c, const struct client_rules *rules, struct prng *p);
 /* The operation's own time is over. */
 struct client_action client_on_op_timeout(struct client *c, struct history *h);
 

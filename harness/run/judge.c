@@ -113,6 +113,31 @@ static void judge_faults(struct runner *r, struct check_result *out) {
     name_it(out, "faults");
 }
 
+/* A verdict about time that may be our own doing is no verdict: where harrow was late, what was slow may have been
+ * harrow. Safety is not a matter of time and stays as it is. */
+static void judge_lateness(struct runner *r, struct checks *c) {
+    if (!r->world->ops->late) return;
+    uint64_t worst_ns = 0, windows = r->world->ops->late(r->world, &worst_ns);
+    static const char *const timed[] = {"available", "latency", "recovers"};
+    double worst_ms = (double)worst_ns / (double)NS_PER_MS;
+    for (size_t i = 0; i < c->count && windows; i++) {
+        struct check_result *k = &c->items[i];
+        for (size_t n = 0; n < sizeof timed / sizeof *timed; n++) {
+            if (k->verdict != VERDICT_INVALID || strcmp(k->name, timed[n]) != 0) continue;
+            char *detail = xformat("%s (unknown rather than invalid: harrow itself was late in %llu windows, by up to "
+                                   "%.0f ms; run it on a quieter machine)",
+                                   k->detail, (unsigned long long)windows, worst_ms);
+            free(k->detail);
+            k->detail = detail;
+            k->verdict = VERDICT_UNKNOWN;
+        }
+    }
+    add_result(c, "lateness", VERDICT_VALID,
+               windows ? xformat("harrow was late in %llu windows of 0.1 s, by up to %.0f ms",
+                                 (unsigned long long)windows, worst_ms)
+                       : xstrdup("harrow was never late"));
+}
+
 static void judge_history(struct runner *r, struct checks *c) {
     for (size_t i = 0; i < r->scenario->checks_count; i++) {
         struct check_result *out = add(c);
@@ -123,6 +148,7 @@ static void judge_history(struct runner *r, struct checks *c) {
     check_load(r->history, r->scenario->min_ops, load);
     name_it(load, "load");
     judge_faults(r, add(c));
+    judge_lateness(r, c);
 }
 
 /* --- the merge --- */
@@ -152,6 +178,7 @@ static void summarize(const struct runner *r, struct run_result *out) {
     out->trace_hash = r->world->ops->trace_hash(r->world);
     out->virtual_seconds = (double)r->world->ops->now_ns(r->world) / (double)NS_PER_S;
     out->fault_kinds = r->fault_kinds;
+    out->node_cpu_seconds = (double)r->node_cpu_ns / (double)NS_PER_S;
     out->nodes = r->scenario->world.nodes;
 }
 

@@ -85,6 +85,7 @@ static struct run_info row_of(const struct runner *r) {
 }
 
 void record_begin(struct runner *r) {
+    if (r->info.run) return;
     r->info = (struct run_info){0};
     r->store_failure.text[0] = 0;
     if (!r->options->store) return;

@@ -10,6 +10,7 @@
 #define FAULT_LEFT_OUT UINT32_MAX /* the id of every fault that --without leaves out */
 
 static const struct world_maker sim_maker = {.make = sim_new, .reset = sim_reset};
+static const struct world_maker local_maker = {.make = local_new}; /* a cluster serves one run */
 
 struct runner *runner_new_on(const struct world_maker *maker) {
     struct runner *r = xcalloc(1, sizeof *r);
@@ -28,6 +29,7 @@ void runner_free(struct runner *r) {
     history_free(r->history);
     free(r->busy);
     free(r->process);
+    free(r->folder);
     free(r);
 }
 
@@ -72,6 +74,8 @@ static int ready_world(struct runner *r, struct error *e) {
     c.invariants = o->invariants;
     if (c.clients == 0 || c.clients > CLIENTS_MAX)
         return error_set(e, "%s: %u clients; there can be 1 to %u", o->scenario_name, c.clients, CLIENTS_MAX);
+    c.adapter = o->adapter;
+    c.folder = r->folder;
     if (r->world && r->maker->reset(r->world, &c, e)) {
         r->world->ops->free(r->world);
         r->world = NULL;
@@ -84,13 +88,41 @@ static int ready_world(struct runner *r, struct error *e) {
         if (missing & (1u << kind))
             return error_set(e, "%s asks for %s faults, and the %s world has none; `harrow doctor` says more",
                              o->scenario_name, fault_kind_name((enum fault_kind)kind), r->world->ops->name);
+    if (missing & FAULT_LINK_FILTERS)
+        return error_set(e, "%s filters what a link fault hits, and the %s world has no frames to filter",
+                         o->scenario_name, r->world->ops->name);
+    return 0;
+}
+
+static int choose_world(struct runner *r, struct error *e) {
+    const char *world = r->options->world;
+    bool local = strcmp(world, "local") == 0;
+    if (!local && strcmp(world, "sim") != 0)
+        return error_set(e, "there is no world \"%s\"; there are sim and local", world);
+    if (local || r->maker == &local_maker) r->maker = local ? &local_maker : &sim_maker;
+    return 0;
+}
+
+/* Real nodes need their folder before they start. */
+static int make_folder(struct runner *r, struct error *e) {
+    char path[512];
+    record_begin(r);
+    if (!r->info.run) {
+        return r->store_failure.text[0] ? error_set(e, "%s", r->store_failure.text)
+                                        : error_set(e, "the local world needs a store for its nodes' data and logs");
+    }
+    if (store_run_folder(r->options->store, r->info.run, path, sizeof path, e)) return -1;
+    char *whole = realpath(path, NULL);
+    r->folder = whole ? whole : xstrdup(path);
     return 0;
 }
 
 static int make_ready(struct runner *r, struct error *e) {
     const struct run_options *o = r->options;
-    if (strcmp(o->world, "sim") != 0)
-        return error_set(e, "the world \"%s\" is not in this build; use --world sim", o->world);
+    if (choose_world(r, e)) return -1;
+    if (o->adapter && r->maker != &local_maker)
+        return error_set(e, "%s is a program that others wrote: it runs in the local world only (--world local)",
+                         o->target);
     struct script_options so = {.seed = o->seed, .sets = o->sets, .sets_count = o->sets_count};
     r->script = script_load(o->scenario_name, o->scenario_text, &so, e);
     if (!r->script) return -1;
@@ -99,6 +131,7 @@ static int make_ready(struct runner *r, struct error *e) {
     r->final_reads = script_final_reads(r->script);
     r->time_ns = o->time_ns ? o->time_ns : r->scenario->time_ns;
     history_clear(r->history);
+    if (r->maker == &local_maker && make_folder(r, e)) return -1;
     if (ready_world(r, e)) return -1;
     loop_reset(r, r->scenario->world.clients);
     r->recovery = (struct recovery){0};
@@ -116,6 +149,12 @@ static void put_away(struct runner *r) {
         r->world->ops = r->ops_real;
     }
     r->ops_real = NULL;
+    if (r->world && !r->maker->reset) {
+        r->world->ops->free(r->world);
+        r->world = NULL;
+    }
+    free(r->folder);
+    r->folder = NULL;
     if (r->script) script_free(r->script);
     r->script = NULL;
     r->scenario = NULL;
@@ -128,7 +167,10 @@ int runner_run(struct runner *r, const struct run_options *o, struct run_result 
     r->options = o;
     r->wall_start_ns = r->wall_tick_ns = r->wall_stored_ns = wall_now_ns();
     int status = STATUS_BAD_SCENARIO;
-    if (make_ready(r, e)) goto out;
+    if (make_ready(r, e)) {
+        record_failed(r, e->text);
+        goto out;
+    }
     record_begin(r);
     phases_run(r);
     if (r->halt == HALT_SCRIPT || r->halt == HALT_BROKEN) {

@@ -18,6 +18,7 @@ struct run_options {
     const char *target, *world, *mutant; /* "raft", "sim", "" */
     uint64_t seed;
     uint64_t time_ns; /* 0: the scenario's */
+    const struct bytes *adapter; /* a foreign target's Lua file; NULL: a bundled target */
     const struct script_set *sets;
     size_t sets_count;
     bool invariants;  /* online oracles (default on; --no-invariants) */
@@ -44,6 +45,7 @@ struct run_result {
     uint64_t ops_ok, ops_fail, ops_info, faults;
     uint64_t events, trace_hash;
     double virtual_seconds, wall_seconds;
+    double node_cpu_seconds; /* of all node processes in the main phase; 0 in the simulator */
     uint32_t nodes;
     uint32_t fault_kinds; /* mask of enum fault_kind that the nemeses asked for */
 };

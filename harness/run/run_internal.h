@@ -48,6 +48,9 @@ struct runner {
     enum halt halt;
     struct error failure;
     struct recovery recovery;
+    uint64_t node_cpu_ns; /* of the main phase */
+
+    char *folder; /* of the run under way, in the local world; else NULL */
 
     /* clients (loop.c) */
     uint32_t clients, clients_free;
@@ -90,7 +93,7 @@ void judge(struct runner *r, struct run_result *out);
 void judge_add_unknown(struct run_result *out, const char *name, const char *detail); /* and merges again */
 
 /* record.c: nothing here fails the run; r->store_failure says what could not be stored. */
-void record_begin(struct runner *r);
+void record_begin(struct runner *r); /* does nothing when it has begun */
 void record_progress(struct runner *r);
 void record_finish(struct runner *r, struct run_result *out);
 void record_failed(struct runner *r, const char *detail); /* the scenario or harrow broke: no verdict */

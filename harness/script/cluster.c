@@ -62,11 +62,17 @@ static void read_links(struct fields *f, struct fault_spec *spec, uint32_t nodes
     read_ppm(f, "duplicate", &spec->link.duplicate_ppm);
     read_ppm(f, "reorder", &spec->link.reorder_ppm);
     read_ppm(f, "corrupt", &spec->link.corrupt_ppm);
+    read_ppm(f, "damage", &spec->link.damage_ppm);
     fields_seconds(f, "delay", 0, DELAY_MAX_S, &spec->link.delay_ns);
     fields_seconds(f, "jitter", 0, DELAY_MAX_S, &spec->link.jitter_ns);
     int64_t rate = 0;
     fields_integer(f, "rate", 1, INT64_C(1) << 40, &rate);
     spec->link.rate_bytes_per_s = (uint64_t)rate;
+    const char *filter = "";
+    fields_string(f, "filter", &filter);
+    if (strlen(filter) >= sizeof spec->filter)
+        fields_fail(f, "filter", "filter must have less than %zu characters", sizeof spec->filter);
+    memcpy(spec->filter, filter, strlen(filter) + 1);
 }
 
 static void read_node_fault(struct fields *f, struct fault_spec *spec) {
@@ -78,7 +84,11 @@ static void read_node_fault(struct fields *f, struct fault_spec *spec) {
     spec->clock.drift_ppm = (int32_t)drift;
     read_ppm(f, "sync_error", &spec->disk.sync_error_ppm);
     read_ppm(f, "write_error", &spec->disk.write_error_ppm);
+    read_ppm(f, "sync_lie", &spec->disk.sync_lie_ppm);
+    read_ppm(f, "read_error", &spec->disk.read_error_ppm);
+    read_ppm(f, "read_rot", &spec->disk.read_rot_ppm);
     fields_seconds(f, "stall", 0, DELAY_MAX_S, &spec->disk.sync_stall_ns);
+    fields_seconds(f, "io_delay", 0, DELAY_MAX_S, &spec->disk.io_delay_ns);
     fields_integer(f, "capacity", 1, INT64_C(1) << 50, &capacity);
     spec->disk.capacity_bytes = (uint64_t)capacity;
     read_ppm(f, "keep", &spec->crash.keep_ppm);

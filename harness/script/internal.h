@@ -161,7 +161,7 @@ int modules_global_read(lua_State *L);
 int source_check(const char *name, struct bytes text, struct error *e);
 /* The line of `field =` in the returned table (outer NULL), or in the table of its field outer; 0 when not found. */
 uint32_t source_field_line(struct bytes text, const char *outer, const char *field);
-uint32_t source_needs(struct bytes text); /* mask of fault kinds that the text names */
+uint32_t source_needs(struct bytes text); /* mask of fault kinds, and FAULT_LINK_FILTERS, that the text names */
 
 /* --- order.c, text.c, random.c: each adds its functions to the globals table at the top --- */
 

@@ -165,6 +165,7 @@ static void read_cluster(struct fields *outer, struct world_config *w) {
         if (lua_rawlen(f.L, at) != 2) fields_fail(&f, "sync", "sync must be a list of two: { least, most } seconds");
         w->sync_min_ns = list_seconds(&f, "sync", at, 1);
         w->sync_max_ns = list_seconds(&f, "sync", at, 2);
+        w->sync_given = true;
         if (w->sync_min_ns > w->sync_max_ns) fields_fail(&f, "sync", "sync: the first number is above the second");
         lua_pop(f.L, 1);
     }
@@ -258,7 +259,7 @@ static void read_network(struct fields *outer, struct world_config *w) {
     if (!fields_table(outer, "network")) return;
     struct fields f = fields_within(outer, "network", "network");
     bool has_jitter = fields_seconds(&f, "jitter", 0, TIMEOUT_MAX_S, &w->jitter_ns);
-    fields_seconds(&f, "latency", 0, TIMEOUT_MAX_S, &w->latency_ns);
+    w->network_given = fields_seconds(&f, "latency", 0, TIMEOUT_MAX_S, &w->latency_ns) || has_jitter;
     if (fields_table(&f, "regions")) {
         struct fields r = fields_within(&f, NULL, "network.regions");
         r.outer = "network"; /* two tables deep: the line of the network is near enough */

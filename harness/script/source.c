@@ -184,7 +184,10 @@ uint32_t source_needs(struct bytes text) {
     struct scanner s = {.text = text, .line = 1};
     struct token left = {0}, sign = {0};
     uint32_t mask = 0;
+    bool filters = false;
     for (struct token t = next_token(&s); t.kind != TOKEN_END; t = next_token(&s)) {
+        bool field = token_is(left, TOKEN_SIGN, "{") || token_is(left, TOKEN_SIGN, ",");
+        filters |= field && token_is(sign, TOKEN_NAME, "filter") && token_is(t, TOKEN_SIGN, "=");
         bool dot = token_is(sign, TOKEN_SIGN, "."), colon = token_is(sign, TOKEN_SIGN, ":");
         for (size_t i = 0; i < sizeof needs / sizeof *needs && t.kind == TOKEN_NAME && (dot || colon); i++) {
             bool left_fits = needs[i].left ? dot && token_is(left, TOKEN_NAME, needs[i].left) : colon;
@@ -194,5 +197,6 @@ uint32_t source_needs(struct bytes text) {
         left = sign;
         sign = t;
     }
-    return mask;
+    bool links = mask & UINT32_C(1) << FAULT_LINK;
+    return filters && links ? mask | FAULT_LINK_FILTERS : mask;
 }

@@ -25,8 +25,9 @@ static struct fault_evidence counters(const struct sim *s, const struct fault_sp
             sum.offered += n->clock_readings;
             break;
         case FAULT_DISK:
-            sum.affected += n->syncs_stalled + d->sync_errors + d->write_errors;
-            sum.offered += d->syncs + d->writes;
+            sum.affected +=
+                d->syncs_stalled + d->sync_errors + d->write_errors + d->syncs_lied + d->read_errors + d->bits_rotted;
+            sum.offered += d->syncs + d->writes + d->reads;
             break;
         default: break;
         }
@@ -97,6 +98,8 @@ static int validate(const struct sim *s, const struct fault_spec *spec, struct e
         return error_set(e, "slow needs 1 to 99 percent, not %u", spec->slow_percent);
     if (spec->kind == FAULT_CLOCK && (spec->clock.drift_ppm <= -500000 || spec->clock.drift_ppm >= 500000))
         return error_set(e, "a clock drift must stay within half of its rate, not %d ppm", spec->clock.drift_ppm);
+    if (spec->kind == FAULT_LINK && spec->filter[0])
+        return error_set(e, "the simulated network has no real frames to filter: leave the link filter out here");
     if (spec->kind == FAULT_LINK)
         for (uint32_t i = 0; i < ENDPOINTS_MAX; i++)
             if (spec->links[i] && (i > s->nodes || (spec->links[i] & ~(all << 1 | 1))))
@@ -148,19 +151,11 @@ struct fault_evidence faults_end(struct sim *s, uint32_t id) {
     return (struct fault_evidence){0};
 }
 
-/* Did this condition, rather than the link's own nature or another fault, leave a mark on the frame? Where two faults
- * could both have dropped a frame, both count it. */
-static bool marked(const struct link_condition *c, const struct frame_fate *fate, bool late) {
-    if (fate->copies == 0) return c->cut || c->loss_ppm;
-    return (c->delay_ns || c->jitter_ns) || (c->rate_bytes_per_s && late) || (c->duplicate_ppm && fate->copies == 2) ||
-           (c->reorder_ppm && fate->reordered) || (c->corrupt_ppm && fate->corrupted);
-}
-
 void faults_on_frame(struct sim *s, uint8_t from, uint8_t to, const struct frame_fate *fate, bool late) {
     for (uint32_t i = 0; i < FAULTS_MAX && i < s->faults_next; i++) {
         struct active_fault *f = &s->faults[i];
         if (f->id == 0 || f->spec.kind != FAULT_LINK || !(f->spec.links[from] >> to & 1)) continue;
         f->evidence.offered++;
-        f->evidence.affected += marked(&f->spec.link, fate, late);
+        f->evidence.affected += frame_marked(&f->spec.link, fate, late);
     }
 }

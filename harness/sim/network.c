@@ -44,7 +44,7 @@ void network_reset(struct sim *s) {
     network_refresh(s);
 }
 
-void network_free(struct sim *s) {
+void network_release(struct sim *s) {
     for (uint32_t i = 0; i < s->frames_count; i++) free(s->frames[i].data);
     free(s->frames);
 }
@@ -122,8 +122,10 @@ void network_send(struct sim *s, uint32_t id) {
         queueing = l->free_at_ns - s->now_ns;
     }
     if (l->faults) faults_on_frame(s, f->from, f->to, &fate, queueing > 0);
-    if (s->trace) trace_frame(s, fate.copies ? "sends" : "LOST", f);
-    if (fate.copies == 0) {
+    bool first_arrives = fate.copies && !fate.damaged; /* the receiving kernel drops a damaged frame */
+    if (s->trace) trace_frame(s, first_arrives ? "sends" : fate.copies ? "DAMAGED" : "LOST", f);
+    if (!first_arrives) {
+        if (fate.copies == 2) arrive(s, l, frame_copy(s, id), fate.delay_ns[1] + queueing, false);
         frame_release(s, id);
         return;
     }

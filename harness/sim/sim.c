@@ -172,7 +172,7 @@ static void free_nodes(struct sim *s) {
 static void sim_free(struct world *w) {
     struct sim *s = of(w);
     free_nodes(s);
-    network_free(s);
+    network_release(s);
     clients_free(s);
     oracle_free(s->oracle);
     heap_free(&s->heap);

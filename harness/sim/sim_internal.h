@@ -59,7 +59,6 @@ struct sim_node {
     struct sync_request syncs[SYNCS_MAX];
     struct sim_clock clock;
     uint64_t inputs, inputs_waited, clock_readings, clock_readings_off; /* evidence */
-    uint64_t syncs_stalled;
     struct heap_item *backlog; /* inputs of a paused process */
     size_t backlog_count, backlog_capacity;
     struct probe probe;
@@ -145,7 +144,7 @@ void node_on_sync(struct sim_node *n, uint32_t slot, uint32_t generation);
 
 /* network.c */
 void network_reset(struct sim *s);
-void network_free(struct sim *s);
+void network_release(struct sim *s);
 void network_refresh(struct sim *s); /* link conditions from the faults in force */
 uint32_t frame_new(struct sim *s, struct bytes bytes);
 void network_send(struct sim *s, uint32_t frame); /* takes the frame */

@@ -23,10 +23,12 @@ struct switch_port {
 struct switch_options {
     uint32_t endpoints; /* 1..ENDPOINTS_MAX */
     struct switch_port ports[ENDPOINTS_MAX];
-    uint64_t seed;            /* of the fates of frames */
-    uint64_t start_ns;        /* CLOCK_MONOTONIC of time 0 in the log and in late windows */
-    const char *log_path;     /* ground truth: a JSON line per change of a rule, with its time; NULL: none */
-    const char *pcap_folder;  /* one PORT.pcap per endpoint (what it sent and what was delivered to it); NULL: none */
+    uint64_t seed;        /* of the fates of frames */
+    uint64_t start_ns;    /* CLOCK_MONOTONIC of time 0 in the log and in late windows */
+    const char *log_path; /* ground truth: a JSON line per change of a rule, with its time; NULL: none */
+    /* Exists; gets n1.pcap, n2.pcap, ..., clients.pcap (the last endpoint): what each sent and what was delivered to
+     * it. NULL: none. */
+    const char *pcap_folder;
     uint32_t pcap_snap_bytes; /* 0: 128 */
     uint64_t late_ns;         /* a release later than this makes its window late; 0: 20 ms */
     bool realtime;            /* ask for SCHED_FIFO; carries on without where that is not allowed */
@@ -57,15 +59,23 @@ uint32_t switch_rule_add(struct net_switch *s, const uint32_t links[ENDPOINTS_MA
                          const struct link_condition *condition, const char *filter, struct error *e);
 /* Evidence as in fault.h: frames that were offered to the rule's links (and matched), and those it marked. */
 struct fault_evidence switch_rule_remove(struct net_switch *s, uint32_t rule);
-/* Restores an endpoint after its namespace was made anew: reopens the port. 0, or -1 with e set. */
+/* Restores an endpoint after its namespace was made anew: reopens the port, in the network namespace of the calling
+ * thread. 0, or -1 with e set. */
 int switch_port_reopen(struct net_switch *s, uint8_t endpoint, struct error *e);
 
 void switch_counters(struct net_switch *s, uint8_t from, uint8_t to, struct link_counters *out);
-/* Late windows since the last call, in order; returns how many were written. */
+/* Late windows since the last call, in order; returns how many were written. A release that was very late makes all
+ * windows late from its due time on, so that one told before may be told again. */
 uint32_t switch_late(struct net_switch *s, struct late_window *out, uint32_t max);
-/* Quantiles over all releases of delayed frames so far, and the frames forwarded. */
 struct switch_lateness {
-    uint64_t frames, released, p50_ns, p99_ns, max_ns, kernel_dropped, inject_failed;
+    uint64_t frames;                                      /* forwarded */
+    uint64_t released;                                    /* of these, delayed by a rule or the link's latency */
+    uint64_t p50_ns, p99_ns, max_ns;                      /* of the delayed: beyond their due time */
+    uint64_t direct_p50_ns, direct_p99_ns, direct_max_ns; /* of the others: since the kernel took them in */
+    uint64_t kernel_dropped;                              /* before the switch saw them, or for want of memory in it */
+    uint64_t inject_failed; /* too large for an interface (offloads are on), or its port is gone */
+    uint64_t cpu_ns;        /* that the switch's thread used */
+    bool realtime;          /* SCHED_FIFO was granted */
 };
 void switch_lateness(struct net_switch *s, struct switch_lateness *out);
 

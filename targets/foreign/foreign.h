@@ -11,10 +11,12 @@
  *     close      optional: function(connection)
  *     operations { read = function(connection, key), write = function(connection, key, value), cas = ..., ... }
  *                each returns ok(value), fail(reason) when it certainly did not happen, or info(reason); an error that
- *                it raises is info for writes and fail for reads
+ *                it raises is info for writes and fail for `read`; cas gets (connection, key, expected, value)
  *
- * `cluster` has size, nodes (each with id, address, folder), settings (from --set); the file sees `http` (libcurl),
- * `redis` (hiredis, RESP), `tcp` (raw), `process` (a subprocess), `json`, `base64`, plus the pure parts of Lua's library.
+ * `cluster` has size, nodes (each with id from 1, name, address, folder), settings (from --set). The file sees `http`
+ * (libcurl), `redis` (hiredis, RESP), `tcp` (raw), `process` (a subprocess), `json`, `base64`, and the pure parts of
+ * Lua's library; docs/foreign-targets.md is the reference. After an info or a raised error a slot's connections are
+ * closed, and its next call opens its own.
  *
  * Operations run on worker threads, one Lua state per worker; a worker serves one client slot, so that a blocked call
  * blocks its own logical process only. Completions come back through one descriptor. */

@@ -9,11 +9,13 @@
 
 #include "targets/node/wire.h"
 
-struct channel_hub { /* what the channels of one loop share; prepare and check handles that flush them */
+struct channel_hub { /* what the channels of one loop share; a prepare handle flushes them */
     uv_loop_t *loop;
     struct channel *dirty; /* have something to write */
     uv_prepare_t prepare;
-    uint32_t open; /* channels that are not freed yet */
+    uint32_t open;          /* channels that are not freed yet */
+    struct buffer received; /* where all of them read to; none keeps more than an unfinished frame */
+    uint64_t frames_in, frames_out, bytes_in, bytes_out;
 };
 void channel_hub_init(struct channel_hub *hub, uv_loop_t *loop);
 void channel_hub_close(struct channel_hub *hub); /* after all channels are closed; run the loop once more */
@@ -35,15 +37,17 @@ struct channel;
 struct channel *channel_open(struct channel_hub *hub, int fd, size_t out_bytes_max, const struct channel_events *ev,
                              void *ctx);
 struct channel *channel_connect(struct channel_hub *hub, const struct sockaddr_in *to, size_t out_bytes_max,
-                                const struct channel_events *ev, void *ctx, struct error *e); /* NULL: no socket */
+                                const struct channel_events *ev, void *ctx,
+                                struct error *e); /* NULL: no way there, e says why */
 /* False: the queue is full (nothing was queued) or the channel is closing. */
 bool channel_send(struct channel *c, enum wire_type type, const struct bytes *parts, size_t parts_count);
+int channel_fd(const struct channel *c); /* for socket options; stays the channel's */
 bool channel_connected(const struct channel *c);
 size_t channel_queued_bytes(const struct channel *c);
 uint64_t
 channel_last_received_ns(const struct channel *c); /* uv_hrtime of the last byte; when it was opened, if none */
 uint64_t channel_frames_received(const struct channel *c);
-/* Reads no more until resumed: back pressure. */
+/* Reads no more until resumed: back pressure. Frames that were read already still come. */
 void channel_pause(struct channel *c, bool paused);
 void channel_close(struct channel *c); /* what is queued is lost; no event follows; freed on the loop's next turn */
 

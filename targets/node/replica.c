@@ -414,8 +414,20 @@ void replica_probe(const struct replica *r, struct probe *out) {
     r->protocol->probe(r->state, out);
 }
 
+uint64_t replica_matched(const struct replica *r, uint8_t node) {
+    return r->protocol->matched ? r->protocol->matched(r->state, node) : 0;
+}
+
+uint32_t replica_withheld(const struct replica *r) {
+    return r->withheld_count;
+}
+
 uint64_t replica_state_hash(const struct replica *r) {
     return kv_hash(r->kv);
+}
+
+void replica_visit(const struct replica *r, const struct visitor *v) {
+    r->protocol->visit(r->state, v);
 }
 
 const char *replica_check(const struct replica *r) {

@@ -66,8 +66,11 @@ void replica_synced(struct replica *r, uint64_t now_ns, uint64_t cookie, int sta
 void replica_transfer(struct replica *r, uint64_t now_ns, uint8_t to);
 
 void replica_probe(const struct replica *r, struct probe *out);
+uint64_t replica_matched(const struct replica *r, uint8_t node); /* by the leader; see protocol.h */
+uint32_t replica_withheld(const struct replica *r);              /* messages that wait for the disk */
 uint64_t replica_state_hash(const struct replica *r);
-const char *replica_check(const struct replica *r); /* local invariants; NULL if they hold */
+void replica_visit(const struct replica *r, const struct visitor *v); /* the protocol's own state, once started */
+const char *replica_check(const struct replica *r);                   /* local invariants; NULL if they hold */
 /* What start() found on disk, for whoever wants to compare it with what was promised: log entries, term, vote,
  * snapshot. */
 const struct durable *replica_recovered(const struct replica *r); /* valid inside env.observe of start's effects only */

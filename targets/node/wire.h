@@ -1,10 +1,11 @@
 /* The wire protocol of the bundled store: frames over TCP, between nodes, from clients to nodes, and from a node to
  * whoever started it. Little-endian. A frame is a header of 16 bytes and a payload:
  *
- *     u32 magic "hrw1"   u8 type   u8[3] zero   u32 payload size   u32 checksum (low half of XXH3 over type, size, payload)
+ *     u32 magic "hrw1"   u8 type   u8[3] zero   u32 payload size   u32 checksum
  *
- * A frame that is too large, of another version or with a wrong checksum ends the connection: TCP's own checksum does
- * not survive a switch that repairs it. The first frame on every connection is a HELLO. */
+ * The checksum is the low half of the payload's XXH3, seeded with hash_u64(size << 8 | type). A frame that is too
+ * large, of another version or with a wrong checksum ends the connection: TCP's own checksum does not survive a switch
+ * that repairs it. The first frame on every connection is a HELLO. */
 #ifndef HARROW_TARGETS_WIRE_H
 #define HARROW_TARGETS_WIRE_H
 

@@ -174,6 +174,8 @@ struct protocol {
     void (*start)(void *state, const struct config *c, const struct durable *d, uint64_t now_ns, struct effects *fx);
     void (*step)(void *state, const struct event *ev, struct effects *fx);
     void (*probe)(const void *state, struct probe *out);
+    /* A leader's follower: the last index that it is known to hold; 0 if unknown, or not leading. May be NULL. */
+    uint64_t (*matched)(const void *state, uint8_t node);
     void (*visit)(const void *state, const struct visitor *v);
     const char *(*check)(const void *state); /* local invariants: NULL, or which one is broken */
     /* Human-readable one-liner of a message, for traces; returns the length. */

@@ -281,6 +281,11 @@ static void probe(const void *state, struct probe *out) {
                           .durable_index = r->durable_index};
 }
 
+static uint64_t matched(const void *state, uint8_t node) {
+    const struct raft *r = state;
+    return r->role == PROTOCOL_LEADER && node < r->c.nodes ? r->peers[node].match : 0;
+}
+
 static void visit(const void *state, const struct visitor *v) {
     const struct raft *r = state;
     v->word(v->ctx, "term", r->term);
@@ -369,6 +374,7 @@ const struct protocol raft_protocol = {
     .start = start,
     .step = step,
     .probe = probe,
+    .matched = matched,
     .visit = visit,
     .check = check,
     .describe = describe,

@@ -1,0 +1,136 @@
+/* Private to harness/local: the world of real processes.
+ *   local.c       the world: time, wakes, the loop
+ *   nodes.c       node processes: start, control channel, restart, artifacts
+ *   slots.c       client slots of bundled targets: connections and timers around harness/client
+ *   outside.c     client slots and node states of foreign targets
+ *   faults.c      faults in force and their evidence
+ *   namespaces.c  where all of it lives */
+#ifndef HARROW_HARNESS_LOCAL_INTERNAL_H
+#define HARROW_HARNESS_LOCAL_INTERNAL_H
+
+#include "harness/client/client.h"
+#include "harness/local/namespaces.h"
+#include "nemesis/filesystem/filesystem.h"
+#include "nemesis/process/process.h"
+#include "nemesis/switch/switch.h"
+#include "targets/foreign/foreign.h"
+#include "targets/node/channel.h"
+
+#define LOCAL_FAULTS_MAX 64u
+#define LATE_NS (20 * NS_PER_MS) /* later than this, and a window is not counted against the system */
+
+struct local;
+
+struct local_node {
+    struct local *local;
+    uint8_t id;
+    struct process *process; /* NULL: down */
+    uv_poll_t end;           /* of the process */
+    bool end_open;
+    struct channel *control; /* bundled targets: the node's own word */
+    struct wire_status status;
+    bool status_known;
+    uint32_t down_count, pause_count; /* faults that want it so */
+    uint64_t restart_ns;              /* it died by itself: when it is started again; 0: not */
+    int output;                       /* its log */
+    char folder[512];                 /* in the run's artifacts: log, data */
+    struct filesystem *filesystem;    /* NULL: none */
+    uint32_t slow_percent;
+    struct clock_condition clock;
+    uint64_t faults_seed;
+};
+
+enum local_timer { TIMER_CLIENT, TIMER_CLIENT_SEND, TIMER_RESTART };
+
+struct local_client {
+    struct local *local;
+    uint32_t slot;
+    struct client client;
+    struct channel **channels; /* one per node, connected when first needed; NULL: none */
+    bool refused;
+    struct client_action refusal;
+    uint64_t token, try_deadline_ns, op_deadline_ns, timer_ns, send_sequence;
+    bool waiting; /* a request is out, and its answer is awaited on this node's channel: */
+    uint8_t asked;
+    struct world_op op; /* foreign targets: the operation under way */
+    bool busy;
+};
+
+struct local_fault {
+    uint32_t id, rule; /* rule: of the switch */
+    struct fault_spec spec;
+    struct fault_evidence evidence;
+    struct fault_evidence before; /* counters at its start */
+};
+
+struct local {
+    struct world world;
+    struct world_config config;
+    uint32_t nodes;
+    uint64_t start_ns;                       /* CLOCK_MONOTONIC of time 0; 0: not started yet */
+    uint64_t switch_start_ns, switch_age_ns; /* its own time 0, and its age at ours */
+    uv_loop_t loop;
+    struct channel_hub hub;
+    int timer_fd;
+    uv_poll_t timer;
+    struct heap wakes, timers; /* the host's tags; our own: kind << 32 | slot */
+    uint64_t sequence, events;
+    bool stopping;
+    struct prng prng;
+    struct network network;
+    bool network_made;
+    struct net_switch *net_switch;
+    struct local_node node[NODES_MAX];
+    struct local_client *clients;
+    uint32_t clients_count;
+    struct client_rules client_rules;
+    struct local_fault faults[LOCAL_FAULTS_MAX];
+    uint32_t faults_next;
+    bool has_filesystem, has_syncs, has_clock;
+    char violation[512];                                                   /* empty: none */
+    uint64_t late_windows, late_worst_ns, late_last_window, late_asked_ns; /* own honesty (local.c) */
+
+    struct foreign_target *target; /* NULL: bundled */
+    struct foreign_cluster cluster;
+    struct foreign_pool *pool;
+    uv_poll_t pool_poll;
+    bool pool_poll_open;
+};
+
+uint64_t local_now(const struct local *l); /* ns since time 0; before it: 0 */
+uint64_t local_schedule(struct local *l, uint64_t time_ns, enum local_timer kind, uint32_t slot);
+/* Runs the loop until `time_ns` on CLOCK_MONOTONIC, or one turn that did something. */
+void local_turn(struct local *l, uint64_t local_clock_ns);
+uint64_t local_clock_ns(void);
+
+/* nodes.c */
+int nodes_prepare(struct local *l, struct error *e); /* folders, disks */
+int node_start(struct local_node *n, struct error *e);
+int nodes_await(struct local *l, struct error *e); /* all serve and, where it can be told, follow one leader */
+void node_kill(struct local_node *n, bool *was_up);
+void node_restart_later(struct local_node *n, uint64_t after_ns);
+void node_on_restart(struct local_node *n);
+void local_nodes_free(struct local *l);
+bool node_transfer(struct local *l, uint8_t to);
+struct node_status node_report(const struct local *l, uint8_t node);
+uint8_t nodes_leader(const struct local *l);
+
+/* slots.c: bundled targets */
+void slots_make(struct local *l);
+uint8_t slots_submit(struct local *l, uint32_t slot, const struct world_op *op);
+void slots_on_timer(struct local *l, uint32_t slot);
+void slots_on_send(struct local *l, uint32_t slot, uint64_t sequence);
+void slots_free(struct local *l);
+
+/* outside.c: foreign targets */
+int outside_make(struct local *l, struct error *e);
+void outside_free(struct local *l);
+uint8_t outside_submit(struct local *l, uint32_t slot, const struct world_op *op);
+void outside_on_timer(struct local *l, uint32_t slot);
+
+/* faults.c */
+uint32_t local_fault_begin(struct local *l, const struct fault_spec *spec, struct error *e);
+struct fault_evidence local_fault_end(struct local *l, uint32_t fault);
+void node_apply_conditions(struct local_node *n); /* after a start: what is in force for it */
+
+#endif

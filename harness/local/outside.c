@@ -1,0 +1,174 @@
+/* Foreign targets in the local world: operations of the history to calls of the target's Lua file and back, each slot
+ * with a time of its own, and what polling tells about the nodes. */
+#include "harness/local/local_internal.h"
+
+#include <stdlib.h>
+
+#define POLL_NS (50 * NS_PER_MS)
+#define LIST_MAX 65536u
+
+static void on_pool(uv_poll_t *poll, int status, int events);
+
+int outside_make(struct local *l, struct error *e) {
+    const struct world_config *c = &l->config;
+    l->target = foreign_load(c->target, *c->adapter, e);
+    if (!l->target) return -1;
+    const char *missing = foreign_missing(l->target);
+    if (missing) return error_set(e, "%s cannot run here: %s", c->target, missing);
+    l->cluster = (struct foreign_cluster){.size = l->nodes, .settings = c->settings};
+    for (uint32_t i = 0; i < l->nodes; i++) {
+        struct foreign_node *n = &l->cluster.nodes[i];
+        memcpy(n->address, l->network.address[i], sizeof l->network.address[i]);
+        char *folder = xformat("%s/n%u", c->folder, i + 1);
+        bool fits = strlen(folder) < sizeof n->folder;
+        if (fits) memcpy(n->folder, folder, strlen(folder) + 1);
+        free(folder);
+        if (!fits) return error_set(e, "the path %s is too long", c->folder);
+    }
+    l->pool = foreign_pool_new(l->target, &l->cluster, c->clients, e);
+    if (!l->pool) return -1;
+    uv_poll_init(&l->loop, &l->pool_poll, foreign_pool_fd(l->pool));
+    l->pool_poll.data = l;
+    uv_poll_start(&l->pool_poll, UV_READABLE, on_pool);
+    l->pool_poll_open = true;
+    foreign_poll(l->pool, POLL_NS);
+    return 0;
+}
+
+void outside_free(struct local *l) {
+    if (l->pool_poll_open) uv_poll_stop(&l->pool_poll);
+    l->pool_poll_open = false;
+    if (l->pool) foreign_pool_free(l->pool);
+    l->pool = NULL;
+    foreign_free(l->target);
+    l->target = NULL;
+}
+
+/* --- values --- */
+
+static struct foreign_value to_foreign(const struct history *h, struct value v, struct arena *a) {
+    struct foreign_value out = {.kind = FOREIGN_NIL};
+    switch ((enum value_kind)v.kind) {
+    case VALUE_NIL: break;
+    case VALUE_INT:
+        out.kind = FOREIGN_INT;
+        out.integer = v.integer;
+        break;
+    case VALUE_STRING:
+        out.kind = FOREIGN_STRING;
+        out.string = history_text_bytes(h, v.string);
+        break;
+    case VALUE_LIST: {
+        struct foreign_value *list = arena_alloc(a, (v.size + 1) * sizeof *list);
+        for (uint32_t i = 0; i < v.size; i++) list[i] = to_foreign(h, h->pool[v.first + i], a);
+        out.kind = FOREIGN_LIST;
+        out.list = list;
+        out.list_size = v.size;
+        break;
+    }
+    }
+    return out;
+}
+
+static struct value from_foreign(struct history *h, const struct foreign_value *v, uint32_t depth) {
+    if (!v || depth > VALUE_DEPTH_MAX) return VALUE_OF_NIL;
+    switch (v->kind) {
+    case FOREIGN_NIL: break;
+    case FOREIGN_INT: return VALUE_OF_INT(v->integer);
+    case FOREIGN_STRING: return (struct value){.kind = VALUE_STRING, .string = history_intern_bytes(h, v->string)};
+    case FOREIGN_LIST: {
+        uint32_t size = v->list_size < LIST_MAX ? v->list_size : LIST_MAX;
+        struct value *elements = xmalloc((size + 1) * sizeof *elements);
+        for (uint32_t i = 0; i < size; i++) elements[i] = from_foreign(h, &v->list[i], depth + 1);
+        struct value list = history_list(h, elements, size);
+        free(elements);
+        return list;
+    }
+    }
+    return VALUE_OF_NIL;
+}
+
+/* --- operations --- */
+
+static void finish(struct local_client *c, enum op_status status, struct value result, const char *error) {
+    struct local *l = c->local;
+    struct history *h = l->world.host.history;
+    c->busy = c->refused = false;
+    c->op_deadline_ns = UINT64_MAX;
+    c->token++;
+    /* A node that refuses is left for the next one, unless the client is to stay with its own. */
+    if (status != OP_OK && !l->config.clients_pinned) c->asked = (uint8_t)((c->asked + 1) % l->nodes);
+    struct completion done = {.op = c->op.op,
+                              .client = c->slot,
+                              .status = status,
+                              .result = result,
+                              .error = error && *error ? history_intern(h, error) : NO_STRING};
+    l->events++;
+    l->world.host.on_complete(l->world.host.ctx, &done);
+}
+
+static void on_done(void *ctx, uint32_t slot, uint64_t token, enum foreign_status status,
+                    const struct foreign_value *result, const char *reason) {
+    struct local *l = ctx;
+    struct local_client *c = &l->clients[slot];
+    if (!c->busy || c->token != token) return;
+    static const enum op_status statuses[] = {[FOREIGN_OK] = OP_OK, [FOREIGN_FAIL] = OP_FAIL, [FOREIGN_INFO] = OP_INFO};
+    struct value value = VALUE_OF_NIL;
+    if (status == FOREIGN_OK)
+        value =
+            c->op.f == OP_READ || c->op.f >= OP_TXN ? from_foreign(l->world.host.history, result, 0) : c->op.argument;
+    finish(c, statuses[status], value, reason);
+}
+
+static void on_pool(uv_poll_t *poll, int status, int events) {
+    (void)status, (void)events;
+    struct local *l = poll->data;
+    foreign_drain(l->pool, l, on_done);
+}
+
+static void arm(struct local_client *c, uint64_t due_ns) {
+    c->timer_ns = due_ns ? due_ns : 1;
+    local_schedule(c->local, c->timer_ns, TIMER_CLIENT, c->slot);
+}
+
+uint8_t outside_submit(struct local *l, uint32_t slot, const struct world_op *op) {
+    struct local_client *c = &l->clients[slot];
+    const struct history *h = l->world.host.history;
+    uint64_t now = local_now(l);
+    if (c->token == 0) {
+        c->token = 1;
+        c->asked = (uint8_t)(slot % l->nodes);
+    }
+    if (l->config.clients_pinned && !op->anywhere) c->asked = (uint8_t)(slot % l->nodes);
+    c->op = *op;
+    c->busy = true;
+    const char *f = history_function_name(h, op->f);
+    if (!foreign_has(l->target, f)) { /* told by a timer, never from inside submit */
+        c->refused = true;
+        arm(c, now);
+        return c->asked;
+    }
+    struct arena arena = {.block_size = 4096};
+    struct foreign_call call = {.f = f,
+                                .key = history_text(h, op->key),
+                                .argument = to_foreign(h, op->argument, &arena),
+                                .node = c->asked,
+                                .timeout_ns = l->config.op_timeout_ns};
+    foreign_submit(l->pool, slot, c->token, &call);
+    arena_free(&arena);
+    c->op_deadline_ns = now + l->config.op_timeout_ns;
+    arm(c, c->op_deadline_ns);
+    return c->asked;
+}
+
+void outside_on_timer(struct local *l, uint32_t slot) {
+    struct local_client *c = &l->clients[slot];
+    uint64_t now = local_now(l);
+    if (!c->busy) return;
+    if (c->refused) {
+        finish(c, OP_FAIL, VALUE_OF_NIL, "the target cannot do this operation");
+    } else if (now >= c->op_deadline_ns) {
+        foreign_abandon(l->pool, slot);
+        finish(c, OP_INFO, VALUE_OF_NIL, "timeout");
+    }
+}
