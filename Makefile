@@ -51,8 +51,8 @@ libs := $(PACKAGES_LIBS) -lm
 # --- files -----------------------------------------------------------------------------------------------------------
 
 check_library_sources := $(wildcard base/*.c history/*.c checkers/*.c)
-sources := $(check_library_sources) $(wildcard nemesis/*.c nemesis/*/*.c targets/*/*.c targets/*/*/*.c reports/*.c harness/*.c \
-	harness/*/*.c)
+sources := $(check_library_sources) $(wildcard nemesis/*.c nemesis/*/*.c targets/*/*.c targets/*/*/*.c reports/*.c \
+	harness/*.c harness/*/*.c)
 lua_files := $(sort $(wildcard nemesis/*.lua targets/*.lua harness/lua/*.lua harness/bench/*.lua scenarios/*.lua))
 public_headers := $(filter-out %_internal.h %/internal.h,$(wildcard base/*.h history/*.h checkers/*.h))
 test_sources := $(wildcard tests/test_*.c)

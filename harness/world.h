@@ -70,7 +70,7 @@ struct world_host { /* who is called back */
 
 struct node_status {
     bool up, paused;
-    bool opaque; /* indices, if any, are not comparable between nodes: others' making, read at other moments */
+    bool opaque;    /* indices, if any, are not comparable between nodes: others' making, read at other moments */
     uint8_t role;   /* enum role */
     uint8_t leader; /* whom it believes in, or NODE_UNKNOWN */
     uint64_t term, commit_index, applied_index, last_index, state_hash;

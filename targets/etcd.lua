@@ -60,10 +60,11 @@ end
 
 -- Reads, changes, and writes if nobody else did in between, again and again. An attempt that failed for certain may be
 -- repeated; one that was not answered may not, since it may have been done.
-local function update(connection, key, argument, change)
+local function update(connection, key, argument, kind, change)
   while true do
     local found, value, revision = get(connection, key, false)
     if not found then return fail(value) end
+    if value ~= nil and type(value) ~= kind then return fail("the key holds a " .. type(value)) end
     local done, reason, sent = put_if(connection, { target = "MOD", mod_revision = revision }, key, change(value))
     if done then return ok(argument) end
     if done == nil then return unanswered(reason, sent) end
@@ -180,7 +181,7 @@ return {
     end,
 
     append = function(connection, key, element)
-      return update(connection, key, element, function(list)
+      return update(connection, key, element, "table", function(list)
         list = list or json.array()
         list[#list + 1] = element
         return list
@@ -188,7 +189,7 @@ return {
     end,
 
     add = function(connection, key, amount)
-      return update(connection, key, amount, function(count)
+      return update(connection, key, amount, "number", function(count)
         return (count or 0) + amount
       end)
     end,

@@ -197,10 +197,10 @@ expect_refused "a nemesis that fails names file and line" 'fails.lua:7' run fail
 expect_refused "an unknown parameter" 'nosuch' run calm.lua --set nosuch=1
 expect_refused "an unknown target" 'nosuch' run calm.lua --target nosuch
 expect_refused "an unknown mutant" 'nosuch' run calm.lua --mutant raft/nosuch
-expect_refused "a world that is not in this build" 'not in this build' run calm.lua --world local
+expect_refused "an unknown world" 'there are sim and local' run calm.lua --world mars
 expect_refused "a hunt without a bound" '--seeds A..B or --for' hunt calm.lua
 expect_refused "help for an unknown command" 'harrow help' help nosuch
-expect_refused "an unknown benchmark" 'sim and check' bench nosuch
+expect_refused "an unknown benchmark" 'sim, check' bench nosuch
 expect "reading commands make no store" [ ! -e empty/none ]
 touch file
 run run calm.lua --seed 1 --out file/store

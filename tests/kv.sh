@@ -99,7 +99,8 @@ if [ -n "$capture" ]; then
     wait "$capture" 2>/dev/null || true
     tshark -r wire.pcap -X lua_script:"$dissector" -Y harrow -T fields -e _ws.col.Info >frames.txt 2>tshark.log || true
     expect_found "dissector: a command" 'REQUEST cas greeting' "$(grep -m1 'cas greeting' frames.txt || true)"
-    expect_found "dissector: a message of raft" 'APPEND_REQUEST term [0-9]+ after' "$(grep -m1 APPEND_REQ frames.txt || true)"
+    expect_found "dissector: a message of raft" 'APPEND_REQUEST term [0-9]+ after' \
+        "$(grep -m1 APPEND_REQ frames.txt || true)"
     expect_none "dissector: nothing is malformed" \
         "$(tshark -r wire.pcap -X lua_script:"$dissector" -Y harrow.malformed 2>/dev/null | head -n 5)"
 else
@@ -113,7 +114,8 @@ stop_all
 for id in 1 2; do
     run replay --node n$id.rec --trace "trace$id"
     expect "replay --node: n$id is the same again" 0 'same as recorded'
-    expect_found "replay --node: the trace of n$id tells messages" 'message from n|sends to n' "$(head -n 2000 "trace$id")"
+    expect_found "replay --node: the trace of n$id tells messages" 'message from n|sends to n' \
+        "$(head -n 2000 "trace$id")"
 done
 run replay --node n3.rec
 expect "replay --node: a node that was killed is replayed up to its end, which is said" 0 'cut '

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# `harrow node` as real processes on loopback: it elects, serves, survives kill -9 of one and of all, waits for room on a
-# full disk, refuses a second process on its folder, garbage on its ports, and strangers. HARROW names the program.
+# `harrow node` as real processes on loopback: it elects, serves, survives kill -9 of one and of all, waits for room on
+# a full disk, refuses a second process on its folder, and garbage on its ports. HARROW names the program.
 # shellcheck disable=SC2317
 # shellcheck source=tests/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -139,7 +139,9 @@ done
 
 http_port=$((base + 2))
 metrics=$(http $http_port 'GET /metrics HTTP/1.1' | sed '1,/^\r$/d')
-bad=$(grep -Ev '^# (HELP|TYPE) harrow_[a-z_]+ .+$|^harrow_[a-z_]+(\{[a-z]+="[^"]*"\})? [0-9.e+-]+$' <<<"$metrics" || true)
+comment='^# (HELP|TYPE) harrow_[a-z_]+ .+$'
+sample='^harrow_[a-z_]+(\{[a-z]+="[^"]*"\})? [0-9.e+-]+$'
+bad=$(grep -Ev "$comment|$sample" <<<"$metrics" || true)
 expect_none "metrics are in Prometheus' text format" "$bad"
 for name in term leader_id commit_index fsync_duration_seconds_count responses_total election_duration_seconds_bucket \
     peer_queue_bytes disk_full withheld_messages; do
@@ -153,7 +155,11 @@ if command -v python3 >/dev/null; then
 for line in sys.stdin:
     o = json.loads(line)
     assert o["ts"].endswith("Z") and o["node_id"] in (1, 2, 3) and o["event_type"] and o["term"] >= 0' \
-        < <(cat log1 log2 log3); then ok "every line of the logs is JSON"; else not_ok "every line of the logs is JSON"; fi
+        < <(cat log1 log2 log3); then
+        ok "every line of the logs is JSON"
+    else
+        not_ok "every line of the logs is JSON"
+    fi
 else
     skip "every line of the logs is JSON: no python3 here"
 fi

@@ -139,8 +139,8 @@ static void the_end_is_passed_on(void **state) {
     }
 }
 
-static void leave_orphans(int count) {
-    for (int i = 0; i < count; i++)
+static void leave_orphans(int orphans) {
+    for (int i = 0; i < orphans; i++)
         if (fork() == 0) {
             if (fork() == 0) _exit(0);
             _exit(0);
@@ -192,22 +192,22 @@ static void without_namespaces_it_says_why(void **state) {
 /* --- signals ------------------------------------------------------------------------------------------------------ */
 
 static volatile sig_atomic_t signals_seen;
+static int tell_signals; /* a byte goes there for each */
 static void count_signal(int number) {
     (void)number;
     signals_seen++;
+    CHECK(write(tell_signals, "s", 1) == 1);
 }
 
 /* Inside: tells that it is ready, ends with 40 + the signals seen once told to by a byte. */
 static void count_signals(int ready, int go) {
     char byte;
-    struct sigaction action = {.sa_handler = count_signal};
+    struct sigaction action = {.sa_handler = count_signal, .sa_flags = SA_RESTART};
+    tell_signals = ready;
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
     CHECK(write(ready, "r", 1) == 1);
-    while (read(go, &byte, 1) < 0) {
-        CHECK(errno == EINTR);
-        CHECK(write(ready, "s", 1) == 1);
-    }
+    CHECK(read(go, &byte, 1) == 1);
     _exit(40 + signals_seen);
 }
 
@@ -262,6 +262,25 @@ static void ctrl_c_reaches_inside_once_and_outer_outlives_it(void **state) {
     assert_int_equal(WEXITSTATUS(status), 41);
     close(terminal);
     for (int i = 0; i < 2; i++) close(ready[i]), close(go[i]);
+}
+
+static void a_hang_up_ends_it(void **state) {
+    (void)state;
+    require_namespaces();
+    int ready[2], status, terminal;
+    assert_int_equal(pipe(ready), 0);
+    pid_t pid = forkpty(&terminal, NULL, NULL, NULL);
+    if (pid == 0) {
+        become_ordinary();
+        CHECK(namespaces_enter(NULL) == 0);
+        CHECK(write(ready[1], "r", 1) == 1);
+        for (;;) pause();
+    }
+    expect_byte(ready[0], 'r');
+    close(terminal);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGHUP);
+    close(ready[0]), close(ready[1]);
 }
 
 /* --- nothing is left ---------------------------------------------------------------------------------------------- */
@@ -578,6 +597,7 @@ int main(void) {
         cmocka_unit_test(without_namespaces_it_says_why),
         cmocka_unit_test(a_signal_to_outer_reaches_inside),
         cmocka_unit_test(ctrl_c_reaches_inside_once_and_outer_outlives_it),
+        cmocka_unit_test(a_hang_up_ends_it),
         cmocka_unit_test(nothing_outlives_outer),
         cmocka_unit_test(nothing_outlives_init),
         cmocka_unit_test(nothing_outlives_inside),

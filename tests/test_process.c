@@ -321,7 +321,7 @@ static void require_clock(void) {
     skip();
 }
 
-/* Another program (this one, executed again): for every byte that comes on descriptor 3 it prints what its clocks say. */
+/* Another program (this one, executed again): for every byte that comes on descriptor 3 it prints its clocks. */
 static int tell_clocks(void) {
     char byte;
     while (read(3, &byte, 1) == 1) {

@@ -140,10 +140,11 @@ static const struct command doctor_command = {
 };
 static const struct command bench_command = {
     .name = "bench",
-    .arguments = "[sim|check]",
+    .arguments = "[sim|check|switch]",
     .doc = "how fast this build is here",
     .help = "sim: schedules a minute and events a second on one core, through the same runner that hunt uses.\n"
-            "check: operations a second of the linearizability search.\n\n"
+            "check: operations a second of the linearizability search.\n"
+            "switch: what the local world's switch adds to a kernel bridge, in namespaces of its own.\n\n"
             "  harrow bench sim --for 10 --json\n",
     .options = OPT(FOR) | OPT(JSON),
     .arguments_max = 1,

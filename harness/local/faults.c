@@ -2,6 +2,7 @@
  * and the evidence of what each one did, taken from the mechanisms themselves. */
 #include "harness/local/local_internal.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -95,15 +96,24 @@ static int lose_power(struct local_node *n, const struct fault_spec *spec, struc
     return n->filesystem ? filesystem_power_loss(n->filesystem, spec->crash, e) : 0;
 }
 
+/* All at one moment: what the first one's death takes to be waited for would let the others save themselves. */
+static void kill_together(struct local *l, struct local_fault *f) {
+    for (uint32_t i = 0; i < l->nodes; i++) {
+        struct local_node *n = &l->node[i];
+        if (!(f->spec.nodes >> i & 1)) continue;
+        f->evidence.offered++;
+        if (!n->process || process_ended(n->process, NULL)) continue;
+        process_signal(n->process, SIGKILL);
+        f->evidence.affected++;
+    }
+}
+
 static void begin_on_node(struct local_fault *f, struct local_node *n) {
-    bool was_up;
     switch (f->spec.kind) {
     case FAULT_KILL:
     case FAULT_POWER:
         n->down_count++;
-        node_kill(n, &was_up);
-        f->evidence.offered++;
-        f->evidence.affected += was_up;
+        node_bury(n);
         break;
     case FAULT_PAUSE:
         f->evidence.offered++;
@@ -171,6 +181,7 @@ uint32_t local_fault_begin(struct local *l, const struct fault_spec *spec, struc
         if (f->rule == 0) f->id = 0;
         return f->id;
     }
+    if (spec->kind == FAULT_KILL || spec->kind == FAULT_POWER) kill_together(l, f);
     for (uint32_t i = 0; i < l->nodes; i++)
         if (spec->nodes >> i & 1) begin_on_node(f, &l->node[i]);
     for (uint32_t i = 0; i < l->nodes && spec->kind == FAULT_POWER; i++) /* when all of them are dead */

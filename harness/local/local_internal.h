@@ -107,7 +107,7 @@ uint64_t local_clock_ns(void);
 int nodes_prepare(struct local *l, struct error *e); /* folders, disks */
 int node_start(struct local_node *n, struct error *e);
 int nodes_await(struct local *l, struct error *e); /* all serve and, where it can be told, follow one leader */
-void node_kill(struct local_node *n, bool *was_up);
+void node_bury(struct local_node *n);              /* kills it, if it lives, waits for its end and forgets it */
 void node_restart_later(struct local_node *n, uint64_t after_ns);
 void node_on_restart(struct local_node *n);
 void local_nodes_free(struct local *l);

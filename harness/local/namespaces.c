@@ -41,7 +41,8 @@ static void block_signals(sigset_t *old, sigset_t *awaited) {
 }
 
 /* Waits for the end of `child`, passing on to it what other processes send here. What the kernel sends comes from the
- * terminal and went to the whole foreground group, so the child has it already. Returns the child's status. */
+ * terminal and went to the whole foreground group, so the child has it already; but a hang-up is told to the leader of
+ * the session alone. Returns the child's status. */
 static int attend(pid_t child, const sigset_t *awaited) {
     for (;;) {
         int status;
@@ -50,7 +51,8 @@ static int attend(pid_t child, const sigset_t *awaited) {
             if (ended == child) return status;
         siginfo_t info;
         int signal_number = sigwaitinfo(awaited, &info);
-        if (signal_number > 0 && signal_number != SIGCHLD && info.si_code <= 0) kill(child, signal_number);
+        if (signal_number <= 0 || signal_number == SIGCHLD) continue;
+        if (info.si_code <= 0 || signal_number == SIGHUP) kill(child, signal_number);
     }
 }
 

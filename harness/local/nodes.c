@@ -133,9 +133,9 @@ static void on_end(uv_poll_t *poll, int poll_status, int events) {
     node_restart_later(n, SUPERVISOR_NS);
 }
 
-void node_kill(struct local_node *n, bool *was_up) {
-    *was_up = n->process && process_kill(n->process);
+void node_bury(struct local_node *n) {
     if (!n->process) return;
+    process_kill(n->process);
     forget_process(n);
     note_up(n, false);
 }

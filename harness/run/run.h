@@ -17,7 +17,7 @@ struct run_options {
     struct bytes scenario_text;
     const char *target, *world, *mutant; /* "raft", "sim", "" */
     uint64_t seed;
-    uint64_t time_ns; /* 0: the scenario's */
+    uint64_t time_ns;            /* 0: the scenario's */
     const struct bytes *adapter; /* a foreign target's Lua file; NULL: a bundled target */
     const struct script_set *sets;
     size_t sets_count;

@@ -59,7 +59,7 @@ struct sim_node {
     struct sync_request syncs[SYNCS_MAX];
     struct sim_clock clock;
     uint64_t inputs, inputs_waited, clock_readings, clock_readings_off; /* evidence */
-    struct heap_item *backlog; /* inputs of a paused process */
+    struct heap_item *backlog;                                          /* inputs of a paused process */
     size_t backlog_count, backlog_capacity;
     struct probe probe;
 };

@@ -67,7 +67,7 @@ static uint64_t smaller(uint64_t a, uint64_t b) {
 
 static int write_locked(struct filesystem *f, struct node *n, const void *data, size_t size, uint64_t offset,
                         bool append) {
-    uint64_t old_size;
+    uint64_t old_size = 0;
     int error = node_need_data(n);
     if (!error) error = size_of(n->data, &old_size);
     if (error) return error;
@@ -99,7 +99,7 @@ int data_write(struct filesystem *f, struct node *n, const void *data, size_t si
 }
 
 static int resize_locked(struct filesystem *f, struct node *n, uint64_t size) {
-    uint64_t old_size;
+    uint64_t old_size = 0;
     int error = node_need_data(n);
     if (!error) error = size_of(n->data, &old_size);
     if (error || size == old_size) return error;
@@ -128,7 +128,7 @@ int data_resize(struct filesystem *f, struct node *n, uint64_t size) {
 
 /* Zeroes a range; the file keeps its length. */
 static int zero_locked(struct node *n, int mode, uint64_t offset, uint64_t size) {
-    uint64_t old_size;
+    uint64_t old_size = 0;
     int error = node_need_data(n);
     if (!error) error = size_of(n->data, &old_size);
     if (error || offset >= old_size) return error;
@@ -177,6 +177,7 @@ static void forget_first(struct node *n, size_t count) {
         free(n->changes[i].after);
     }
     n->changes_count -= count;
+    if (n->changes_count == 0 || count == 0) return;
     memmove(n->changes, n->changes + count, n->changes_count * sizeof *n->changes);
 }
 
@@ -238,7 +239,7 @@ static int tear(struct filesystem *f, struct node *n, const struct change *c) {
         }
         at = next;
     }
-    uint64_t size;
+    uint64_t size = 0;
     if (!error) error = size_of(n->data, &size);
     if (!error && prng_next(&f->prng) >> 63 && end > size) error = set_size(n->data, end);
     return error;

@@ -1,9 +1,8 @@
-/* The kernel's requests, each served by one of libfuse's threads. A stalled sync or a slow disk holds its own thread and
- * no lock, so nothing else waits for it. A process that is killed while it waits is let go at once, as a killed process
- * on a dead disk would not be: else a fault could not be ended by a kill.
- *
- * The kernel may keep names and attributes for good, since nobody else changes the backing folder; it keeps data, too,
- * but not while reads are to fail. Locks of files stay in the kernel. */
+/* The kernel's requests, each served by one of libfuse's threads. A stalled sync or a slow disk holds its own thread
+ * and no lock, so nothing else waits for it. A process that is killed while it waits is let go at once, as a killed
+ * process on a dead disk would not be: else a fault could not be ended by a kill.  The kernel may keep names and
+ * attributes for good, since nobody else changes the backing folder; it keeps data, too, but not while reads are to
+ * fail. Locks of files stay in the kernel. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>

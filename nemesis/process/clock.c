@@ -251,12 +251,18 @@ static int patch_stopped(struct process *p, struct error *e) {
 
 int clock_patch(struct process *p, struct error *e) {
     int status;
-    while (waitpid(p->pid, &status, __WALL) < 0)
-        if (errno != EINTR) return error_set(e, "%s: waiting for its start: %s", p->name, strerror(errno));
-    if (!WIFSTOPPED(status)) {
-        p->ended = true;
-        p->status = status;
-        return error_set(e, "%s: died as it was started", p->name);
+    for (;;) { /* a signal from elsewhere may come first, and is let through */
+        if (waitpid(p->pid, &status, __WALL) < 0) {
+            if (errno == EINTR) continue;
+            return error_set(e, "%s: waiting for its start: %s", p->name, strerror(errno));
+        }
+        if (!WIFSTOPPED(status)) {
+            p->ended = true;
+            p->status = status;
+            return error_set(e, "%s: died as it was started", p->name);
+        }
+        if (WSTOPSIG(status) == SIGTRAP) break;
+        ptrace(PTRACE_CONT, p->pid, NULL, WSTOPSIG(status));
     }
     int failed = patch_stopped(p, e);
     if (ptrace(PTRACE_DETACH, p->pid, NULL, NULL) && !failed)

@@ -2,14 +2,15 @@
  * stopped, slowed, and never left behind. It works on any program: C, Go, Java.
  *
  * The clock: at exec the child is traced, its vDSO gets a small stub in place of clock_gettime, gettimeofday and time,
- * and is let go. The stub asks the kernel and adds what a parameter block beside it says; changing that is one pwrite.
- * An offset moves the wall clocks only (CLOCK_REALTIME and its kin); a drift bends the rate of wall and monotonic
- * clocks alike, from the moment it is set on, without a jump. Not bent: raw system calls, kernel timers, file times. A
- * child that execs again is patched again as long as `patch_clock` says so (PTRACE_EVENT_EXEC is followed until the
- * program that serves is running).
+ * and is let go. The stub asks the kernel and adds what a parameter block beside it says; changing that is one pwrite
+ * and takes some tens of microseconds, in which a change of drift bends what lies between. An offset moves the wall
+ * clocks only (CLOCK_REALTIME and its kin); a drift bends the rate of wall and monotonic clocks alike, from the moment
+ * it is set on, without a jump, and what it gained stays. Not bent: raw system calls, kernel timers, file times.
+ * Patched is the program that is started, of a script its interpreter; what it forks keeps the clock as it is then. If
+ * it executes another program, process_clock fails and says so: start the program that serves itself.
  *
- * fsync without FUSE: with `watch_syncs` a seccomp user-notification filter hands every fsync, fdatasync, sync_file_range
- * and msync of the child to a thread here that delays it, fails it, or says yes without doing it.
+ * fsync without FUSE: with `watch_syncs` a seccomp user-notification filter hands every fsync, fdatasync,
+ * sync_file_range and msync of the child to a thread here that delays it, fails it, or says yes without doing it.
  *
  * Every child gets PR_SET_PDEATHSIG, a process group of its own, and closed descriptors but 0, 1, 2 and those asked
  * for. */
@@ -33,7 +34,8 @@ struct process_options {
 };
 
 /* Starts it and returns once exec has succeeded (and the clock is patched). NULL with e set: what failed, of which
- * program: not found, not executable, ptrace or seccomp not allowed (names the sysctl or capability). */
+ * program: not found, not executable, ptrace or seccomp not allowed (names the sysctl or capability). To be called on a
+ * thread that lives as long as the process shall, such as the main one: the kernel kills it when that thread ends. */
 struct process *process_start(const struct process_options *o, struct error *e);
 /* Kills it if it lives, waits for its end, frees. */
 void process_free(struct process *p);
@@ -44,11 +46,13 @@ int process_fd(const struct process *p);
 /* True once it has ended; `status` as of waitpid (may be NULL). Never blocks. */
 bool process_ended(struct process *p, int *status);
 void process_signal(struct process *p, int signal);
-/* kill -9 and wait for the end; returns whether it is dead now (false: it was already). */
+/* kill -9 for it and its process group, and wait for its end; returns whether it is dead now (false: it was
+ * already). */
 bool process_kill(struct process *p);
 /* SIGTERM, then SIGKILL after timeout_ns; waits. True: it ended by itself. */
 bool process_terminate(struct process *p, uint64_t timeout_ns);
-/* Stops and continues; returns when /proc says so (or it is dead). */
+/* Stops and continues its process group; returns when /proc says so of all its threads, or it is dead, or after 5 s.
+ * process_pause: whether it stands still. */
 bool process_pause(struct process *p);
 void process_resume(struct process *p);
 /* It runs `percent` of the time: SIGSTOP and SIGCONT in turns of 10 ms by a thread here; 0 or 100: at full speed. A
@@ -65,7 +69,8 @@ int process_clock_read(const struct process *p, uint64_t *wall_ns, uint64_t *mon
 struct sync_counters {
     uint64_t syncs, stalled, failed, lied;
 };
-/* What happens to its syncs from now on: sync_error_ppm, sync_stall_ns, sync_lie of the condition; needs watch_syncs. */
+/* What happens to its syncs from now on: sync_error_ppm, sync_stall_ns, sync_lie_ppm of the condition; needs
+ * watch_syncs. */
 void process_syncs(struct process *p, const struct disk_condition *c, uint64_t seed);
 struct sync_counters process_sync_counters(const struct process *p);
 

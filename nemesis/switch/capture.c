@@ -17,7 +17,8 @@ int capture_open(struct net_switch *s, struct error *e) {
         char *path = i + 1 < o->endpoints ? xformat("%s/n%u.pcap", o->pcap_folder, i + 1)
                                           : xformat("%s/clients.pcap", o->pcap_folder);
         FILE *file = fopen(path, "we");
-        if (file) setvbuf(file, NULL, _IOFBF, CAPTURE_BUFFER_BYTES);
+        if (file)
+            setvbuf(file, s->ports[i].capture_buffer = xmalloc(CAPTURE_BUFFER_BYTES), _IOFBF, CAPTURE_BUFFER_BYTES);
         s->ports[i].capture = file ? pcap_dump_fopen(shape, file) : NULL;
         if (!file)
             status = error_set(e, "%s: %s; captures need a folder that can be written", path, strerror(errno));
@@ -63,5 +64,7 @@ void capture_close(struct net_switch *s) {
     for (uint32_t i = 0; i < s->options.endpoints; i++) {
         if (s->ports[i].capture) pcap_dump_close(s->ports[i].capture);
         s->ports[i].capture = NULL;
+        free(s->ports[i].capture_buffer);
+        s->ports[i].capture_buffer = NULL;
     }
 }

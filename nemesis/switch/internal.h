@@ -61,6 +61,7 @@ struct port {
     pcap_t *handle; /* NULL: gone */
     uint64_t dropped_seen;
     pcap_dumper_t *capture;
+    char *capture_buffer; /* owned: the C library takes no size without it */
 };
 
 struct histogram { /* log-linear: 16 slots for each power of two */

@@ -146,8 +146,8 @@ static void housekeeping(struct net_switch *s) {
     if (s->now_ns - s->capture_flushed_ns >= NS_PER_S) capture_flush(s);
 }
 
-static void handle_events(struct net_switch *s, const struct epoll_event *events, int count) {
-    for (int i = 0; i < count; i++) {
+static void handle_events(struct net_switch *s, const struct epoll_event *events, size_t count) {
+    for (size_t i = 0; i < count; i++) {
         uint32_t what = events[i].data.u32;
         uint64_t ignored;
         if (what < ENDPOINTS_MAX)
@@ -177,7 +177,7 @@ static void *run(void *argument) {
         while (atomic_load(&s->waiting)) pthread_cond_wait(&s->turn, &s->lock);
         wall_clock(s);
         forward_release(s);
-        handle_events(s, events, count);
+        handle_events(s, events, count > 0 ? (size_t)count : 0);
         switch_clock(s);
         forward_release(s);
         forward_arm(s);

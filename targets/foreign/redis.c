@@ -62,6 +62,7 @@ static const char *await_reply(struct state *s, struct redis *r, uint64_t deadli
     for (;;) {
         void *reply = NULL;
         if (redisReaderGetReply(r->context->reader, &reply) != REDIS_OK) return "lost";
+        if (r->reply) freeReplyObject(r->reply); /* left by an error of Lua's */
         r->reply = reply;
         if (reply) return NULL;
         if (r->context->reader->len > FOREIGN_ANSWER_BYTES_MAX) return "too large";

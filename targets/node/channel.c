@@ -190,6 +190,7 @@ static void on_ready(uv_poll_t *poll, int status, int events) {
         return;
     }
     if (status < 0 || events & UV_READABLE) read_in(c);
+    if (status < 0) fail(c, uv_strerror(status)); /* libuv watches it no more: what was not read now is lost */
     if (!c->closing && events & UV_WRITABLE) write_out(c);
 }
 

@@ -53,7 +53,7 @@ struct replay_report {
 };
 
 /* Runs a recording (a whole file) again. trace, if not NULL, gets a line per input and effect. -1: it is not a
- * recording, of a protocol or mutant that is not here, or damaged (e says at which offset); out is valid up to there. */
+ * recording, of a protocol or mutant that is not here, or damaged (e says at which offset); out is valid so far. */
 int recording_replay(struct bytes file, void (*trace)(void *ctx, const char *line), void *ctx,
                      struct replay_report *out, struct error *e);
 

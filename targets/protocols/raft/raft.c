@@ -74,9 +74,9 @@ bool raft_append(struct raft *r, uint64_t term, uint8_t kind, uint64_t token, st
     return true;
 }
 
-/* The share of the log that applied entries may take before a snapshot is due, and the share of its bytes that those kept
- * behind a snapshot may take. With the half that uncommitted entries may take (may_propose) this keeps a log from
- * filling up for good: whatever one replica's log holds, every other's has room for. */
+/* The share of the log that applied entries may take before a snapshot is due, and the share of its bytes that those
+ * kept behind a snapshot may take. With the half that uncommitted entries may take (may_propose) this keeps a log
+ * from filling up for good: whatever one replica's log holds, every other's has room for. */
 enum { APPLIED_SHARE = 4, TRAILING_SHARE = 8, UNCOMMITTED_SHARE = 2 };
 
 /* A live follower is being sent the present snapshot. A newer one would start that anew: under load, for ever. */
