@@ -25,6 +25,8 @@ enum fault_kind {
 };
 /* Beside the bits of the kinds in a mask of what a scenario needs and a world can do: filters of links. */
 #define FAULT_LINK_FILTERS (UINT32_C(1) << FAULT_KINDS)
+/* Likewise: disk faults that only a file system of our own can give, not a filter on system calls. */
+#define FAULT_WHOLE_DISKS (UINT32_C(2) << FAULT_KINDS)
 
 struct link_condition { /* all zero: healthy */
     bool cut;

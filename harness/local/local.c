@@ -310,7 +310,7 @@ static void find_capabilities(struct local *l) {
     l->has_clock = process_clock_unavailable() == NULL;
     uint32_t can = 1u << FAULT_LINK | 1u << FAULT_KILL | 1u << FAULT_PAUSE | 1u << FAULT_SLOW | FAULT_LINK_FILTERS;
     if (l->has_clock) can |= 1u << FAULT_CLOCK;
-    if (l->has_filesystem) can |= 1u << FAULT_POWER;
+    if (l->has_filesystem) can |= 1u << FAULT_POWER | FAULT_WHOLE_DISKS;
     if (l->has_filesystem || l->has_syncs) can |= 1u << FAULT_DISK;
     local_ops.capabilities = can;
 }

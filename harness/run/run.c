@@ -88,6 +88,11 @@ static int ready_world(struct runner *r, struct error *e) {
         if (missing & (1u << kind))
             return error_set(e, "%s asks for %s faults, and the %s world has none; `harrow doctor` says more",
                              o->scenario_name, fault_kind_name((enum fault_kind)kind), r->world->ops->name);
+    if (missing & FAULT_WHOLE_DISKS)
+        return error_set(e,
+                         "%s asks for disk.full, disk.rot, disk.read_error or disk.slow, which need FUSE, and that is "
+                         "not to be had here; `harrow doctor` says more",
+                         o->scenario_name);
     if (missing & FAULT_LINK_FILTERS)
         return error_set(e, "%s filters what a link fault hits, and the %s world has no frames to filter",
                          o->scenario_name, r->world->ops->name);

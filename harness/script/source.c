@@ -167,17 +167,22 @@ uint32_t source_field_line(struct bytes text, const char *outer, const char *fie
     return 0;
 }
 
+#define WHOLE_DISKS (FAULT_KINDS + 1)
+static_assert(FAULT_WHOLE_DISKS == UINT32_C(1) << WHOLE_DISKS, "the bit and its number");
+
 /* Two names joined by a dot or colon, and the kind of fault that they mean; NULL is any name. */
 static const struct need {
     const char *left, *right;
-    enum fault_kind kind;
+    uint32_t kind; /* enum fault_kind, or the number of another capability's bit */
 } needs[] = {
     {"partition", NULL, FAULT_LINK},    {"network", NULL, FAULT_LINK},      {"process", "kill", FAULT_KILL},
     {"process", "restart", FAULT_KILL}, {"process", "rolling", FAULT_KILL}, {"process", "pause", FAULT_PAUSE},
     {"process", "slow", FAULT_SLOW},    {"clock", NULL, FAULT_CLOCK},       {"disk", "power_loss", FAULT_POWER},
-    {"disk", "stall", FAULT_DISK},      {"disk", "error", FAULT_DISK},      {"disk", "full", FAULT_DISK},
-    {NULL, "isolate", FAULT_LINK},      {NULL, "partition", FAULT_LINK},    {NULL, "cut", FAULT_LINK},
-    {NULL, "kill", FAULT_KILL},         {NULL, "pause", FAULT_PAUSE},       {NULL, "power_loss", FAULT_POWER},
+    {"disk", "stall", FAULT_DISK},      {"disk", "error", FAULT_DISK},      {"disk", "lie", FAULT_DISK},
+    {"disk", "full", WHOLE_DISKS},      {"disk", "rot", WHOLE_DISKS},       {"disk", "read_error", WHOLE_DISKS},
+    {"disk", "slow", WHOLE_DISKS},      {NULL, "isolate", FAULT_LINK},      {NULL, "partition", FAULT_LINK},
+    {NULL, "cut", FAULT_LINK},          {NULL, "kill", FAULT_KILL},         {NULL, "pause", FAULT_PAUSE},
+    {NULL, "power_loss", FAULT_POWER},
 };
 
 uint32_t source_needs(struct bytes text) {
@@ -197,6 +202,7 @@ uint32_t source_needs(struct bytes text) {
         left = sign;
         sign = t;
     }
+    if (mask & FAULT_WHOLE_DISKS) mask |= UINT32_C(1) << FAULT_DISK;
     bool links = mask & UINT32_C(1) << FAULT_LINK;
     return filters && links ? mask | FAULT_LINK_FILTERS : mask;
 }
