@@ -3,6 +3,7 @@
 #include "targets/foreign/foreign.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
@@ -12,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -383,6 +385,12 @@ static void redis_and_tcp_speak(void **state) {
 
 static void a_process_is_run_and_ended(void **state) {
     (void)state;
+    int self = (int)syscall(SYS_pidfd_open, getpid(), 0);
+    if (self < 0) { /* an old kernel, or an old valgrind in its place */
+        printf("skip: pidfd_open: %s\n", strerror(errno));
+        skip();
+    }
+    close(self);
     struct fixture f =
         start("read = function() local s, out, err = process.run({ 'sh', '-c', 'cat; echo e >&2; exit 3' },\n"
               "  { stdin = 'in' }) return ok(s .. out .. err) end,\n"
