@@ -53,7 +53,7 @@ check_user() { # name
     fi
     expect_status "$who: leader-kill is valid on real processes" 0
     expect_nothing_left "$who: nothing is left of it"
-    run run "$scenarios/leader-isolation.lua" --world local --time 8 --seed 1 --out "$out" --no-report
+    run run "$scenarios/leader-isolation.lua" --world local --time 12 --seed 1 --out "$out" --no-report
     expect_status "$who: leader-isolation is valid on real processes" 0
     grep -hq '"rule_add"' "$out"/leader-isolation-*/switch.jsonl && ok "$who: the switch logged the cut" ||
         not_ok "$who: the switch logged the cut" "$(ls "$out"/*)"
