@@ -110,11 +110,16 @@ build() { # variant, folder, arguments of make...
 }
 
 unit_tests() { # name of the pass, variant, a command to run them under...
-    local name=$1 variant=$2 source
+    local name=$1 variant=$2 source test
     shift 2
     [ -n "${built[$variant]:-}" ] || return 0
     for source in tests/test_*.c; do
-        [ ! -e "$source" ] || start_program "$name" "$(basename "$source" .c)" "$@" "${built[$variant]}/${source%.c}"
+        [ -e "$source" ] || continue
+        test=$(basename "$source" .c)
+        case " ${not_here:-} " in
+        *" $test "*) start_program "$name" "$test" echo "skip $test does not run in $name" ;;
+        *) start_program "$name" "$test" "$@" "${built[$variant]}/${source%.c}" ;;
+        esac
     done
 }
 
@@ -123,7 +128,9 @@ valgrind_tests() {
         start_program valgrind unit-tests echo "skip valgrind is not installed"
         return 0
     fi
-    unit_tests valgrind gcc-O2 env HARROW_TEST_QUICK=1 valgrind -q --error-exitcode=99 --leak-check=full \
+    # What lives from ptrace, namespaces and foreign programs does not run in valgrind's own world; the sanitizers see it.
+    not_here='test_abuse test_filesystem test_namespaces test_process test_switch' \
+        unit_tests valgrind gcc-O2 env HARROW_TEST_QUICK=1 valgrind -q --error-exitcode=99 --leak-check=full \
         --errors-for-leak-kinds=definite --child-silent-after-fork=yes
 }
 
