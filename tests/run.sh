@@ -128,7 +128,7 @@ valgrind_tests() {
         start_program valgrind unit-tests echo "skip valgrind is not installed"
         return 0
     fi
-    # What lives from ptrace, namespaces and foreign programs does not run in valgrind's own world; the sanitizers see it.
+    # What lives from ptrace, namespaces and foreign programs does not run inside valgrind; the sanitizers see it.
     not_here='test_abuse test_filesystem test_namespaces test_process test_switch' \
         unit_tests valgrind gcc-O2 env HARROW_TEST_QUICK=1 valgrind -q --error-exitcode=99 --leak-check=full \
         --errors-for-leak-kinds=definite --child-silent-after-fork=yes
