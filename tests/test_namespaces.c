@@ -362,6 +362,8 @@ static void kill_link_of_chain(uint32_t link) {
     assert_int_equal(read(alive[0], &net, 1), 0); /* end of file: nobody holds the other end */
     assert_int_equal(waitpid(chain[0], &status, 0), chain[0]);
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    /* Descriptors are closed before a process is gone altogether. */
+    for (int ms = 0; ms < PATIENCE_MS && (processes_in(net) || kill(chain[2], 0) == 0); ms += 10) usleep(10000);
     assert_int_equal(processes_in(net), 0);
     assert_int_equal(kill(chain[2], 0), -1);
     close(alive[0]);

@@ -146,7 +146,9 @@ static void signals_are_as_after_login(void **state) {
     read_line(out[0], line, sizeof line);
     assert_string_equal(line, "SigBlk:\t0000000000000000");
     read_line(out[0], line, sizeof line);
-    assert_string_equal(line, "SigIgn:\t0000000000000000");
+    unsigned long long ignored = 1;
+    assert_int_equal(sscanf(line, "SigIgn: %llx", &ignored), 1);
+    assert_int_equal(ignored & ~(3ULL << 31), 0); /* 32 and 33 belong to the C library, which lets nobody set them */
     process_free(p);
     close(out[0]), close(out[1]);
 }
