@@ -238,7 +238,7 @@ static void what_goes_wrong_is_info_for_writes_and_fail_for_reads(void **state) 
 static void a_runaway_call_ends(void **state) {
     (void)state;
     struct fixture f = start("write = function() while true do pcall(function() while true do end end) end end,\n"
-                             "add = function() local t = {} while true do t[#t + 1] = {} end end,\n"
+                             "add = function() local t = {} while true do t[#t + 1] = string.rep('x', 1 << 20) .. #t end end,\n"
                              "read = function() return ok(1) end",
                              1);
     struct answer a = call(f.pool, "write", nothing, 50 * NS_PER_MS);
