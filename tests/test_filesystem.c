@@ -427,17 +427,43 @@ static void a_full_disk_says_so(void **state) {
     teardown(&p);
 }
 
+/* Started by itself, so that none of our descriptors is open there. */
+static pid_t start_sync(const struct place *p, const char *name) {
+    pid_t child = fork();
+    if (child) return child;
+    if (chdir(p->top) == 0) execlp("sync", "sync", name, (char *)NULL);
+    _exit(127);
+}
+
+static void a_sync_under_way_goes_with_the_power(void **state) {
+    (void)state;
+    struct place p;
+    setup(&p);
+    ok(&p, "printf old >f; sync . f; printf newer >f");
+    filesystem_sync_time(p.f, 60 * NS_PER_S, 60 * NS_PER_S);
+    pid_t child = start_sync(&p, "f");
+    while (counters(&p).syncs < 3) usleep(1000);
+    filesystem_power_off(p.f);
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+    assert_int_not_equal(shell(&p, "sync f"), 0);
+    filesystem_sync_time(p.f, 0, 0);
+    power_loss(&p, all_lost);
+    holds(&p, "f", "old");
+    ok(&p, "printf newest >f; sync f");
+    power_loss(&p, all_lost);
+    holds(&p, "f", "newest");
+    teardown(&p);
+}
+
 static void a_stalled_sync_holds_up_nothing_else(void **state) {
     (void)state;
     struct place p;
     setup(&p);
     ok(&p, "echo x >f; echo y >g");
     filesystem_condition(p.f, &(struct disk_condition){.sync_stall_ns = 60 * NS_PER_S});
-    pid_t stalled = fork();
-    if (stalled == 0) {
-        if (chdir(p.top) == 0) execlp("sync", "sync", "f", (char *)NULL); /* exec drops our descriptors */
-        _exit(127);
-    }
+    pid_t stalled = start_sync(&p, "f");
     while (counters(&p).syncs_stalled == 0) usleep(1000);
     uint64_t start = now_ns();
     ok(&p, "echo z >>g; cat f g; mv g h"); /* a write to f itself would wait in the kernel */
@@ -537,6 +563,7 @@ int main(void) {
         cmocka_unit_test(a_failed_sync_loses_for_good),
         cmocka_unit_test(rot_is_one_bit_of_what_is_read),
         cmocka_unit_test(a_full_disk_says_so),
+        cmocka_unit_test(a_sync_under_way_goes_with_the_power),
         cmocka_unit_test(a_stalled_sync_holds_up_nothing_else),
         cmocka_unit_test(it_ends_while_a_process_has_files_open),
         cmocka_unit_test(sqlite_keeps_what_it_committed),

@@ -98,6 +98,8 @@ static int lose_power(struct local_node *n, const struct fault_spec *spec, struc
 
 /* All at one moment: what the first one's death takes to be waited for would let the others save themselves. */
 static void kill_together(struct local *l, struct local_fault *f) {
+    for (uint32_t i = 0; i < l->nodes && f->spec.kind == FAULT_POWER; i++)
+        if (f->spec.nodes >> i & 1) filesystem_power_off(l->node[i].filesystem);
     for (uint32_t i = 0; i < l->nodes; i++) {
         struct local_node *n = &l->node[i];
         if (!(f->spec.nodes >> i & 1)) continue;

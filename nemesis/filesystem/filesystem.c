@@ -186,13 +186,17 @@ static int session_open(struct filesystem *f, struct error *e) {
                      f->mountpoint, strerror(error));
 }
 
-/* Aborts the connection, so that no process that still has files open can hold it up. */
-static void session_close(struct filesystem *f) {
-    if (!f->session) return;
+void filesystem_power_off(struct filesystem *f) {
     pthread_mutex_lock(&f->state);
     f->stopping = true;
     pthread_cond_broadcast(&f->woken);
     pthread_mutex_unlock(&f->state);
+}
+
+/* Aborts the connection, so that no process that still has files open can hold it up. */
+static void session_close(struct filesystem *f) {
+    if (!f->session) return;
+    filesystem_power_off(f);
     fuse_session_exit(f->session);
     umount2(f->mountpoint, MNT_FORCE | MNT_DETACH);
     pthread_join(f->thread, NULL);

@@ -21,7 +21,11 @@ void filesystem_free(struct filesystem *f); /* unmounts (lazily, if a process st
 void filesystem_condition(struct filesystem *f, const struct disk_condition *c);
 /* The disk's own nature, beneath all faults: every sync takes at least a time drawn from [min, max]. 0, 0: none. */
 void filesystem_sync_time(struct filesystem *f, uint64_t min_ns, uint64_t max_ns);
-/* Power loss: call it with every process dead that has files open there. The page cache of the mount is dropped. */
+/* The moment of a power loss: syncs that are under way, and all later ones, end with EIO and make nothing durable. Call
+ * it before the processes are killed: one that is killed in a sync dies only when the sync ends. */
+void filesystem_power_off(struct filesystem *f);
+/* What the power loss left, and power again: call it with every process dead that has files open there. The page cache
+ * of the mount is dropped. */
 int filesystem_power_loss(struct filesystem *f, struct disk_crash fate, struct error *e);
 void filesystem_counters(struct filesystem *f, struct disk_counters *out);
 /* Changes that a power loss could take now. */
