@@ -50,11 +50,12 @@ libs := $(PACKAGES_LIBS) -lm
 
 # --- files -----------------------------------------------------------------------------------------------------------
 
-check_library_sources := $(wildcard base/*.c history/*.c checkers/*.c)
+check_library_sources := $(wildcard base/*.c history/*.c checkers/*.c checkers/*/*.c)
 sources := $(check_library_sources) $(wildcard nemesis/*.c nemesis/*/*.c targets/*/*.c targets/*/*/*.c reports/*.c \
 	harness/*.c harness/*/*.c)
 lua_files := $(sort $(wildcard nemesis/*.lua targets/*.lua harness/lua/*.lua harness/bench/*.lua scenarios/*.lua))
-public_headers := $(filter-out %_internal.h %/internal.h,$(wildcard base/*.h history/*.h checkers/*.h))
+public_headers := $(filter-out %_internal.h %/internal.h,$(wildcard base/*.h history/*.h checkers/*.h \
+	checkers/*/*.h))
 test_sources := $(wildcard tests/test_*.c)
 fuzz_sources := $(wildcard tests/fuzz_*.c)
 test_support_sources := $(filter-out $(test_sources) $(fuzz_sources),$(wildcard tests/*.c))
@@ -176,12 +177,13 @@ lint: ## formatting, layers, style, and a static analyser if one is here
 
 root = $(DESTDIR)$(PREFIX)
 
-install: all ## install program, man page, scenarios and library under PREFIX=/usr/local (and DESTDIR)
+install: all ## install program, man page, scenarios, targets and library under PREFIX=/usr/local (and DESTDIR)
 	install -d $(root)/bin $(root)/share/man/man1 $(root)/share/harrow/scenarios $(root)/lib/pkgconfig
 	install -m 755 $(program) $(root)/bin/harrow
 	install -m 644 docs/harrow.1 $(root)/share/man/man1/harrow.1
 	install -D -m 644 targets/node/wireshark.lua $(root)/share/harrow/wireshark/harrow.lua
 	$(if $(wildcard scenarios/*.lua),install -m 644 $(wildcard scenarios/*.lua) $(root)/share/harrow/scenarios)
+	install -D -m 644 -t $(root)/share/harrow/targets $(wildcard targets/*.lua)
 	install -m 644 $(check_library) $(root)/lib/libharrow-check.a
 	for header in $(public_headers); do install -D -m 644 $$header $(root)/include/harrow/$$header || exit 1; done
 	sed 's|@PREFIX@|$(PREFIX)|' checkers/harrow-check.pc.in >$(root)/lib/pkgconfig/harrow-check.pc

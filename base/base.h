@@ -35,6 +35,7 @@ int error_set(struct error *e, const char *format, ...) PRINTF_LIKE(2, 3);
 
 /* malloc, calloc and realloc that never return NULL: they print one line and abort. Freed with free(). */
 void *xmalloc(size_t size);
+void *xmalloc_large(size_t size); /* the same, quicker to fill if it has megabytes */
 void *xcalloc(size_t count, size_t size);
 void *xrealloc(void *old, size_t size);
 char *xstrdup(const char *text);

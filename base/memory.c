@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #define ARENA_BLOCK_BYTES_DEFAULT ((size_t)65536)
 #define ARENA_ALIGNMENT ((size_t)16)
@@ -18,6 +19,19 @@ static void *checked(void *memory, size_t size) {
 
 void *xmalloc(size_t size) {
     return checked(malloc(size ? size : 1), size);
+}
+
+/* A page fault costs about as much as a thousand stores, so large memory asks for large pages. */
+#define HUGE_PAGE_BYTES ((size_t)2 << 20)
+
+void *xmalloc_large(size_t size) {
+    if (size < 2 * HUGE_PAGE_BYTES) return xmalloc(size);
+    void *memory = NULL;
+    size = (size + HUGE_PAGE_BYTES - 1) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
+    if (posix_memalign(&memory, HUGE_PAGE_BYTES, size)) memory = NULL;
+    checked(memory, size);
+    (void)madvise(memory, size, MADV_HUGEPAGE); /* not every kernel has them: then it is as malloc's */
+    return memory;
 }
 
 void *xcalloc(size_t count, size_t size) {

@@ -348,7 +348,7 @@ static void check_key(struct append_check *a, const uint32_t *ops, uint32_t coun
     if (!is_list(a, &l)) return;
     l.invoked = xmalloc(2 * (size_t)count * sizeof *l.invoked);
     l.returned = l.invoked + count;
-    order_events(a->h, ops, count, l.invoked, l.returned, NULL);
+    order_events(a->h, ops, count, l.invoked, l.returned);
     if (index_appends(a, &l)) judge_key(a, &l);
     free(l.invoked);
     free(l.appender);

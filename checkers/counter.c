@@ -92,7 +92,7 @@ static struct sums fenwick_sum(const struct counter *c, uint32_t position) {
 }
 
 static void lay_out_events(const struct history *h, struct counter *c) {
-    c->events = order_events(h, c->ops, c->count, c->invoked, c->returned, NULL) + c->count;
+    c->events = order_events(h, c->ops, c->count, c->invoked, c->returned) + c->count;
     c->event = xmalloc(c->events * sizeof *c->event);
     c->begun = xcalloc(3 * ((size_t)c->events + 1), sizeof *c->begun);
     c->done = c->begun + c->events + 1;

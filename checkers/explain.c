@@ -134,24 +134,28 @@ static void explain_otherwise(const struct counterexample *ce, const struct call
 
 #define ROWS_MAX 50u
 
-static void print_evidence(const struct counterexample *ce, const struct partition *whole, const struct model *m,
+struct extent counterexample_extent(const struct counterexample *ce, const struct partition *whole) {
+    struct extent x = {.calls = whole->count, .returns = whole->returns_count};
+    while (whole->calls[whole->returns[x.position]].op != ce->least.calls[ce->last].op) x.position++;
+    return x;
+}
+
+static void print_evidence(const struct counterexample *ce, const struct extent *whole, const struct model *m,
                            const struct check_result *out, struct buffer *text) {
-    const struct history *h = whole->h;
+    const struct history *h = ce->least.h;
     const struct call *last = &ce->least.calls[ce->last];
-    print_key(h, whole->key, text);
+    print_key(h, ce->least.key, text);
     buffer_printf(text, " does not behave like a %s.\n\n", m->name);
-    uint32_t position = 0;
-    while (whole->calls[whole->returns[position]].op != last->op) position++;
     buffer_printf(
         text, "Of its %u completed operations, %s%u (by their ends) can be put in order. The next cannot be added:\n",
-        whole->returns_count, ce->prefix_exact ? "exactly the first " : "perhaps the first ", position);
+        whole->returns, ce->prefix_exact ? "exactly the first " : "perhaps the first ", whole->position);
     check_print_ops(h, &last->op, 1, text);
     if (ce->could_be_known) {
         buffer_printf(text, "Next to the operations below it could have seen: ");
         print_could_be(ce, text);
         buffer_printf(text, "\n");
     }
-    uint32_t others = whole->count - ce->least.count;
+    uint32_t others = whole->calls - ce->least.count;
     if (ce->least.count == 1) {
         buffer_printf(text, "\nNone of the other %u operations can make it right:\n", others);
     } else {
@@ -165,17 +169,17 @@ static void print_evidence(const struct counterexample *ce, const struct partiti
     print_lanes(h, out->ops, out->ops_count, text);
 }
 
-void counterexample_explain(const struct counterexample *ce, const struct partition *whole, const struct model *m,
-                            struct check_result *out) {
+void counterexample_explain(const struct counterexample *ce, const struct partition *p, const struct extent *whole,
+                            const struct model *m, struct check_result *out) {
     const struct partition *least = &ce->least;
     const struct call *last = &least->calls[ce->last];
     struct buffer line = {0}, text = {0};
     uint32_t extra_op = NONE, ops_count = 0;
     bool named = false;
-    print_key(whole->h, whole->key, &line);
+    print_key(p->h, p->key, &line);
     buffer_printf(&line, ": ");
-    if (whole->sets_only && last->guard != GUARD_ANY)
-        named = explain_unwritten(whole, last, &line, &extra_op) || explain_stale(whole, least, last, &line);
+    if (p->sets_only && last->guard != GUARD_ANY)
+        named = explain_unwritten(p, last, &line, &extra_op) || explain_stale(p, least, last, &line);
     if (!named) explain_otherwise(ce, last, &line);
     result_set(out, VERDICT_INVALID, "%s", buffer_text(&line));
 

@@ -78,9 +78,13 @@ struct value_entry {
 struct values {
     struct value_entry *entries; /* by id */
     uint32_t count, capacity;
+    uint32_t *dense; /* ids of the integers from dense_first on; 0 if there is none, or it is in the map */
+    size_t dense_size, dense_capacity;
+    uint64_t dense_first;
     struct map64 integers, strings, lists;
 };
 void values_clear(struct values *v);
+void values_reserve(struct values *v, uint32_t count); /* for about so many */
 void values_free(struct values *v);
 uint32_t values_intern(struct values *v, const struct history *h, struct value x);
 uint32_t values_integer(struct values *v, int64_t integer);
@@ -121,8 +125,8 @@ uint32_t call_apply(const struct call *c, struct values *values, uint32_t state)
 
 /* --- partitions --------------------------------------------------------------------------------------------------- */
 
-/* What remains of one key's operations: failed ones, reads without a known result and writes that cannot matter are
- * gone. Calls stand in order of invocation. */
+/* What remains of one key's operations: failed ones and reads without a known result are gone. Calls stand in order of
+ * invocation. */
 struct partition {
     const struct history *h;
     uint32_t key; /* intern id or NO_STRING */
@@ -137,6 +141,12 @@ struct partition {
     bool appends;          /* grows, and by EFFECT_APPEND */
 };
 
+/* What a counterexample was taken from. */
+struct extent {
+    uint32_t calls, returns;
+    uint32_t position; /* returns before that of the call that cannot be placed */
+};
+
 /* Operations of a history grouped by key, smallest group first. */
 struct groups {
     uint32_t *ops; /* group g: ops[first[g] .. first[g + 1]) */
@@ -146,22 +156,39 @@ struct groups {
 };
 void groups_make(struct groups *g, const struct history *h);
 void groups_free(struct groups *g);
+/* The operations of one key are scattered over the columns, so memory is asked for what is needed some operations
+ * later. */
+#define LOOK_AHEAD 16u
 
 /* The order of events: a position for each invocation, and for each return of an operation that ended ok (else NONE).
- * Events of equal time count as concurrent (invocations first), unless all of them belong to one process. `order`, if
- * not NULL, receives the indexes of the ok operations in order of return; returns how many. */
+ * Events of equal time count as concurrent (invocations first), unless all of them belong to one process. Returns how
+ * many operations return. */
 uint32_t order_events(const struct history *h, const uint32_t *ops, uint32_t count, uint32_t *invoked,
-                      uint32_t *returned, uint32_t *order);
+                      uint32_t *returned);
+/* The same, with the positions so many words apart; `order` receives the indexes of what returns, in order. */
+uint32_t order_events_into(const struct history *h, const uint32_t *ops, uint32_t count, uint32_t *invoked,
+                           uint32_t *returned, size_t stride, uint32_t *order);
+
+/* The indexes of the operations that return, in order of time; returns how many. */
+uint32_t order_returns(const struct history *h, const uint32_t *ops, uint32_t count, uint32_t *order,
+                       uint32_t *scratch);
+#define ORDER_SCRATCH_WORDS(count) (2 * (size_t)(count) + 1)
 
 /* Fills p from the group's operations. False: not an operation of this model, *bad_op and *why tell. */
 bool partition_make(struct partition *p, const struct model *m, const struct history *h, uint32_t key,
                     const uint32_t *ops, uint32_t count, uint32_t *bad_op, const char **why);
 /* Parts of a partition; values are shared, `into` is zeroed or reused. The calls for which keep is set: */
 void partition_subset(const struct partition *p, const uint8_t *keep, struct partition *into);
+/* The calls items[i] / 2, in this order; where the item is even its guard does not count. What had not returned by the
+ * position is optional. */
+void partition_pick(const struct partition *p, const uint64_t *items, uint32_t count, uint32_t now,
+                    struct partition *into);
 /* What had happened up to a return: calls that were open then are optional. */
 void partition_prefix(const struct partition *p, uint32_t returns_count, struct partition *into);
 /* All calls, but c is a read of the value. */
 void partition_read_instead(const struct partition *p, uint32_t c, uint32_t value, struct partition *into);
+/* Drops what no observer needs. Deciders that gain from it ask for it. */
+void partition_drop_unobserved(struct partition *p);
 void partition_free(struct partition *p);
 uint64_t partition_bytes(const struct partition *p);
 
@@ -173,9 +200,25 @@ enum decision { DECIDED_VALID, DECIDED_INVALID, UNDECIDED };
 struct search;
 struct search *search_new(void);
 void search_free(struct search *s);
+/* Registers whose observed values are set once each: linear. UNDECIDED where they are not, or the budget is spent. */
+enum decision register_decide(struct search *s, struct partition *p, struct budget *b);
+/* Right after register_decide found p invalid: few calls that are so by themselves, as far as they had got at the end
+ * of the shortest prefix that is invalid. False if there is no such finding. */
+bool register_evidence(const struct search *s, const struct partition *p, struct partition *into);
 /* The general case: Wing and Gong (1993), Lowe (2017). UNDECIDED means that the budget is spent. */
 enum decision search_decide(struct search *s, struct partition *p, struct budget *b);
 uint32_t search_progress(const struct search *s); /* of the last search: returns that could be ordered at once */
+
+/* Reads and writes of different values, straight from the history: the same as register_decide in a third of the memory
+ * and time. UNDECIDED is the answer to all that is out of the ordinary: other functions, values that are far apart or
+ * written again, few operations. */
+struct scan_finding {
+    struct extent whole;
+    uint32_t *ops; /* those of the values in question: not linearizable by themselves; owned */
+    uint32_t ops_count;
+};
+enum decision register_scan(const struct model *m, const struct history *h, const uint32_t *ops, uint32_t count,
+                            struct budget *b, struct scan_finding *found);
 
 /* Asks each decider in turn. */
 enum decision partition_decide(struct search *s, struct partition *p, struct budget *b);
@@ -185,16 +228,16 @@ enum decision partition_decide(struct search *s, struct partition *p, struct bud
 struct counterexample {
     struct partition least; /* not linearizable by itself, and neither is then the whole; `last` cannot be placed */
     uint32_t last;          /* index into least.calls: the last to return */
-    uint32_t prefix_calls;  /* calls of the shortest prefix that is not linearizable */
-    bool prefix_exact;      /* the budget sufficed to find the shortest */
+    bool prefix_exact;      /* the budget sufficed to find the shortest prefix that is not linearizable */
     uint32_t *could_be;     /* value ids that the state could have had for `last`; only if could_be_known */
     uint32_t could_be_count;
     bool could_be_known;
 };
 void counterexample_find(struct counterexample *ce, struct search *s, const struct partition *p, struct budget *b);
 void counterexample_free(struct counterexample *ce);
-/* Fills detail, explanation and ops of an invalid result. */
-void counterexample_explain(const struct counterexample *ce, const struct partition *whole, const struct model *m,
-                            struct check_result *out);
+struct extent counterexample_extent(const struct counterexample *ce, const struct partition *whole);
+/* Fills detail, explanation and ops of an invalid result. The partition has all calls on the values in `least`. */
+void counterexample_explain(const struct counterexample *ce, const struct partition *p, const struct extent *whole,
+                            const struct model *m, struct check_result *out);
 
 #endif

@@ -71,7 +71,7 @@ void print_lanes(const struct history *h, const uint32_t *ops, uint32_t count, s
     struct bar bars[LANES_OPS_MAX] = {0};
     struct lane lanes[LANES_OPS_MAX];
     uint32_t invoked[LANES_OPS_MAX], returned[LANES_OPS_MAX];
-    order_events(h, ops, count, invoked, returned, NULL);
+    order_events(h, ops, count, invoked, returned);
     for (uint32_t i = 0; i < count; i++) print_op(h, ops[i], &bars[i].label);
     uint32_t width = lay_out(bars, count, invoked, returned);
     if (width <= LANES_WIDTH_MAX) {

@@ -41,10 +41,17 @@ static enum decision decide_unwritten(struct search *s, struct partition *p, str
     return decision;
 }
 
+/* What the deciders before it had no need to drop would only be tried in vain. */
+static enum decision decide_by_search(struct search *s, struct partition *p, struct budget *b) {
+    partition_drop_unobserved(p);
+    return search_decide(s, p, b);
+}
+
 static const struct decider deciders[] = {
     {"unobserved", decide_unobserved},
+    {"register", register_decide},
     {"unwritten", decide_unwritten},
-    {"search", search_decide},
+    {"search", decide_by_search},
 };
 
 enum decision partition_decide(struct search *s, struct partition *p, struct budget *b) {
@@ -66,6 +73,7 @@ struct linearizability {
     struct groups groups;
     struct values values;
     struct partition partition;
+    struct scan_finding found; /* the partition has but its operations, if it has any */
     uint32_t valid_count;
     uint32_t bad_op; /* first operation that the model does not know; NONE */
     const char *bad_why;
@@ -86,15 +94,16 @@ static void explain(struct linearizability *l) {
     b.state = BUDGET_LEFT;
     struct counterexample ce;
     counterexample_find(&ce, l->search, &l->partition, &b);
-    counterexample_explain(&ce, &l->partition, l->model, l->out);
+    struct extent whole = l->found.ops ? l->found.whole : counterexample_extent(&ce, &l->partition);
+    counterexample_explain(&ce, &l->partition, &whole, l->model, l->out);
     counterexample_free(&ce);
 }
 
-/* UNDECIDED also where the model does not know an operation; that is noted apart. */
-static enum decision decide_group(struct linearizability *l, uint32_t g, struct budget *b) {
-    uint32_t bad_op, begin = l->groups.first[g], count = l->groups.first[g + 1] - begin;
+static enum decision decide_ops(struct linearizability *l, uint32_t g, const uint32_t *ops, uint32_t count,
+                                struct budget *b) {
+    uint32_t bad_op;
     const char *why;
-    if (!partition_make(&l->partition, l->model, l->h, l->groups.key[g], l->groups.ops + begin, count, &bad_op, &why)) {
+    if (!partition_make(&l->partition, l->model, l->h, l->groups.key[g], ops, count, &bad_op, &why)) {
         if (l->bad_op == NONE || bad_op < l->bad_op) {
             l->bad_op = bad_op;
             l->bad_why = why;
@@ -102,6 +111,21 @@ static enum decision decide_group(struct linearizability *l, uint32_t g, struct 
         return UNDECIDED;
     }
     return partition_decide(l->search, &l->partition, b);
+}
+
+#define SCAN_OPS_MIN 4096u /* below, there is nothing to save */
+
+/* UNDECIDED also where the model does not know an operation; that is noted apart. */
+static enum decision decide_group(struct linearizability *l, uint32_t g, struct budget *b) {
+    uint32_t begin = l->groups.first[g], count = l->groups.first[g + 1] - begin;
+    const uint32_t *ops = l->groups.ops + begin;
+    enum decision decision = UNDECIDED;
+    if (count >= SCAN_OPS_MIN) decision = register_scan(l->model, l->h, ops, count, b, &l->found);
+    if (decision == DECIDED_INVALID) decision = decide_ops(l, g, l->found.ops, l->found.ops_count, b);
+    if (decision != UNDECIDED) return decision;
+    free(l->found.ops);
+    l->found.ops = NULL;
+    return decide_ops(l, g, ops, count, b);
 }
 
 static void note_undecided(struct linearizability *l, uint32_t g, enum budget_state state, bool tried) {
@@ -186,6 +210,7 @@ void check_linearizable(const struct history *h, const struct model *m, const st
     groups_make(&l.groups, h);
     if (decide_all(&l)) conclude(&l);
     groups_free(&l.groups);
+    free(l.found.ops);
     partition_free(&l.partition);
     values_free(&l.values);
     search_free(l.search);

@@ -1,5 +1,5 @@
 /* From a history to partitions: grouping by key (a history is linearizable if and only if each of its objects' is:
- * Herlihy and Wing 1990, theorem 1), the order of events within a key, and the removal of what cannot matter. */
+ * Herlihy and Wing 1990, theorem 1), and the removal of what cannot matter. */
 #include "checkers/internal.h"
 
 #include <stdlib.h>
@@ -16,12 +16,25 @@ static int by_size(const void *a, const void *b) {
     return x->key_slot < y->key_slot ? -1 : x->key_slot > y->key_slot;
 }
 
+/* Slot 0 is for operations without a key. */
+static uint32_t key_slot_of(const struct history *h, uint32_t op) {
+    return h->key[op] + 1;
+}
+
+static void count_keys(const struct history *h, struct group_size *sizes) {
+    for (uint32_t op = 0; op < h->count;) {
+        uint32_t begin = op, slot = key_slot_of(h, op);
+        while (op < h->count && key_slot_of(h, op) == slot) op++;
+        sizes[slot].size += op - begin;
+    }
+}
+
 void groups_make(struct groups *g, const struct history *h) {
-    uint32_t slots = h->strings.count + 1; /* the last for operations without a key */
+    uint32_t slots = h->strings.count + 1;
     struct group_size *sizes = xcalloc(slots, sizeof *sizes);
     uint32_t *at = xmalloc(slots * sizeof *at);
     for (uint32_t i = 0; i < slots; i++) sizes[i].key_slot = i;
-    for (uint32_t op = 0; op < h->count; op++) sizes[h->key[op] == NO_STRING ? slots - 1 : h->key[op]].size++;
+    count_keys(h, sizes);
     qsort(sizes, slots, sizeof *sizes, by_size);
 
     uint32_t empty = 0;
@@ -29,16 +42,20 @@ void groups_make(struct groups *g, const struct history *h) {
     g->count = slots - empty;
     g->key = xmalloc(g->count * sizeof *g->key);
     g->first = xmalloc((g->count + 1) * sizeof *g->first);
-    g->ops = xmalloc(h->count * sizeof *g->ops);
+    g->ops = xmalloc_large(h->count * sizeof *g->ops);
     uint32_t total = 0;
     for (uint32_t i = 0; i < g->count; i++) {
         uint32_t slot = sizes[empty + i].key_slot;
-        g->key[i] = slot == slots - 1 ? NO_STRING : slot;
+        g->key[i] = slot == 0 ? NO_STRING : slot - 1;
         g->first[i] = at[slot] = total;
         total += sizes[empty + i].size;
     }
     g->first[g->count] = total;
-    for (uint32_t op = 0; op < h->count; op++) g->ops[at[h->key[op] == NO_STRING ? slots - 1 : h->key[op]]++] = op;
+    if (g->count == 1) {
+        for (uint32_t op = 0; op < h->count; op++) g->ops[op] = op;
+    } else {
+        for (uint32_t op = 0; op < h->count; op++) g->ops[at[key_slot_of(h, op)]++] = op;
+    }
     free(sizes);
     free(at);
 }
@@ -49,85 +66,37 @@ void groups_free(struct groups *g) {
     free(g->key);
 }
 
-/* --- the order of events ------------------------------------------------------------------------------------------ */
-
-struct ending {
-    uint64_t time_ns;
-    uint32_t index;
-};
-
-static int by_time(const void *a, const void *b) {
-    const struct ending *x = a, *y = b;
-    if (x->time_ns != y->time_ns) return x->time_ns < y->time_ns ? -1 : 1;
-    return x->index < y->index ? -1 : x->index > y->index;
-}
-
-/* A failed cas that saw another value was a read of that value. A list is not taken for one: histories of Jepsen's
- * kind repeat the argument there. */
-static bool failed_cas_that_saw(const struct history *h, uint32_t op) {
-    if (h->status[op] != OP_FAIL || h->f[op] != OP_CAS) return false;
-    struct value argument = h->argument[op], seen = h->result[op];
-    if (seen.kind != VALUE_INT && seen.kind != VALUE_STRING) return false;
-    return argument.kind == VALUE_LIST && argument.size == 2 && !history_value_equal(h, h->pool[argument.first], seen);
-}
-
-static bool returns(const struct history *h, uint32_t op) {
-    return h->status[op] == OP_OK || failed_cas_that_saw(h, op);
-}
-
-uint32_t order_events(const struct history *h, const uint32_t *ops, uint32_t count, uint32_t *invoked,
-                      uint32_t *returned, uint32_t *order) {
-    struct ending *endings = xmalloc(count * sizeof *endings);
-    uint32_t ends = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        returned[i] = NONE;
-        if (returns(h, ops[i])) endings[ends++] = (struct ending){h->complete_ns[ops[i]], i};
-    }
-    qsort(endings, ends, sizeof *endings, by_time);
-
-    uint32_t position = 0;
-    for (uint32_t i = 0, j = 0; i < count || j < ends;) {
-        uint64_t now = i < count ? h->invoke_ns[ops[i]] : UINT64_MAX;
-        if (j < ends && endings[j].time_ns < now) now = endings[j].time_ns;
-        uint32_t i_end = i, j_end = j;
-        while (i_end < count && h->invoke_ns[ops[i_end]] == now) i_end++;
-        while (j_end < ends && endings[j_end].time_ns == now) j_end++;
-        uint32_t process = h->process[ops[i < i_end ? i : endings[j].index]];
-        bool alone = true;
-        for (uint32_t k = i; k < i_end; k++) alone &= h->process[ops[k]] == process;
-        for (uint32_t k = j; k < j_end; k++) alone &= h->process[ops[endings[k].index]] == process;
-        while (i < i_end || j < j_end) {
-            bool call_next = i < i_end && (j == j_end || !alone || endings[j].index >= i);
-            if (call_next) {
-                invoked[i++] = position++;
-            } else {
-                if (order) order[j] = endings[j].index;
-                returned[endings[j++].index] = position++;
-            }
-        }
-    }
-    free(endings);
-    return ends;
-}
-
 /* --- partitions --------------------------------------------------------------------------------------------------- */
 
-/* Does the state, once it left a value, ever come back to it? Not if it only grows: by appends, or by positive sums. */
-static void partition_classify(struct partition *p) {
-    uint32_t by_effect[EFFECT_APPEND + 1] = {0};
-    bool positive = true;
+static uint32_t effect_bit(const struct call *c) {
+    return UINT32_C(1) << c->effect;
+}
+
+/* Are all sums positive, and small enough not to wrap? */
+static bool only_adds_up(const struct partition *p) {
     uint64_t sum = 0;
     for (uint32_t i = 0; i < p->count; i++) {
-        const struct call *c = &p->calls[i];
-        by_effect[c->effect]++;
-        if (c->effect != EFFECT_ADD) continue;
-        int64_t delta = p->values->entries[c->value].integer;
-        positive &= delta > 0 && (uint64_t)delta <= (uint64_t)INT64_MAX - sum;
-        if (positive) sum += (uint64_t)delta;
+        if (p->calls[i].effect != EFFECT_ADD) continue;
+        int64_t delta = p->values->entries[p->calls[i].value].integer;
+        if (delta <= 0 || (uint64_t)delta > (uint64_t)INT64_MAX - sum) return false;
+        sum += (uint64_t)delta;
     }
-    p->sets_only = by_effect[EFFECT_ADD] + by_effect[EFFECT_APPEND] == 0;
-    p->appends = by_effect[EFFECT_SET] + by_effect[EFFECT_ADD] == 0;
-    p->grows = p->appends || (by_effect[EFFECT_SET] + by_effect[EFFECT_APPEND] == 0 && positive);
+    return true;
+}
+
+/* Does the state, once it left a value, ever come back to it? Not if it only grows: by appends, or by positive sums.
+ * `effects` has the bits of the effects among the calls. */
+static void partition_classify(struct partition *p, uint32_t effects) {
+    const uint32_t set = 1u << EFFECT_SET, add = 1u << EFFECT_ADD, append = 1u << EFFECT_APPEND;
+    p->sets_only = !(effects & (add | append));
+    p->appends = !(effects & (set | add));
+    p->grows = p->appends || (!(effects & (set | append)) && only_adds_up(p));
+}
+
+static void partition_classify_again(struct partition *p) {
+    uint32_t effects = 0;
+    for (uint32_t i = 0; i < p->count; i++) effects |= effect_bit(&p->calls[i]);
+    partition_classify(p, effects);
 }
 
 /* Keeps the calls whose flag is set. */
@@ -149,10 +118,8 @@ static void partition_compact(struct partition *p, const uint8_t *keep) {
 
 /* Drops optional sets of values that nobody observes: in any linearization that has one, the operation after it is a
  * blind write, so it is linearizable without. */
-static void partition_drop_unobserved(struct partition *p) {
-    uint32_t optional = 0;
-    for (uint32_t i = 0; i < p->count; i++) optional += p->calls[i].optional;
-    if (!p->sets_only || optional == 0) return;
+void partition_drop_unobserved(struct partition *p) {
+    if (!p->sets_only || p->returns_count == p->count) return;
     uint32_t *observers = xcalloc(p->values->count, sizeof *observers);
     uint8_t *keep = xmalloc(p->count);
     memset(keep, 1, p->count);
@@ -173,45 +140,76 @@ static void partition_drop_unobserved(struct partition *p) {
     free(keep);
 }
 
+/* What was in it is lost. */
 static void partition_reserve(struct partition *p, uint32_t count) {
     if (count <= p->capacity) return;
+    free(p->calls);
+    free(p->returns);
     p->capacity = count;
-    p->calls = xrealloc(p->calls, count * sizeof *p->calls);
-    p->returns = xrealloc(p->returns, count * sizeof *p->returns);
+    p->calls = xmalloc_large(count * sizeof *p->calls);
+    p->returns = xmalloc_large(count * sizeof *p->returns);
+}
+
+/* A failed operation returns only if it saw a value: then it is a read of that. */
+static bool encode(const struct partition *p, const struct model *m, struct call *c, const char **why) {
+    if (!model_encode(m, p->h, c->op, p->values, c, why)) return false;
+    if (p->h->status[c->op] == OP_FAIL && !c->optional) {
+        c->guard = values_intern(p->values, p->h, p->h->result[c->op]);
+        c->effect = EFFECT_NONE;
+    }
+    return true;
+}
+
+/* Neither a failed operation that saw nothing nor a read without a result says anything. */
+static bool says_something(const struct history *h, const struct call *c) {
+    return !c->optional || (h->status[c->op] != OP_FAIL && c->effect != EFFECT_NONE);
+}
+
+/* The calls have their positions. Translates them and moves those that stay together; the returns follow. */
+static bool partition_encode(struct partition *p, const struct model *m, const uint32_t *ops, uint32_t *bad_op,
+                             const char **why) {
+    uint32_t kept = 0, effects = 0, *moved = NULL;
+    bool known = true;
+    for (uint32_t i = 0; i < p->count && known; i++) {
+        uint32_t later = ops[i + LOOK_AHEAD < p->count ? i + LOOK_AHEAD : i];
+        __builtin_prefetch(&p->h->f[later]);
+        __builtin_prefetch(&p->h->argument[later]);
+        __builtin_prefetch(&p->h->result[later]);
+        struct call c = p->calls[i];
+        c.op = ops[i];
+        c.optional = c.returned == NONE;
+        known = encode(p, m, &c, why);
+        if (!known) *bad_op = c.op;
+        p->calls[kept] = c;
+        if (moved) moved[i] = kept;
+        if (says_something(p->h, &c)) {
+            effects |= effect_bit(&c);
+            kept++;
+        } else if (!moved) {
+            moved = xmalloc_large(p->count * sizeof *moved);
+            for (uint32_t k = 0; k <= i; k++) moved[k] = k;
+        }
+    }
+    for (uint32_t i = 0; moved && known && i < p->returns_count; i++) p->returns[i] = moved[p->returns[i]];
+    free(moved);
+    p->count = kept;
+    partition_classify(p, effects);
+    return known;
 }
 
 bool partition_make(struct partition *p, const struct model *m, const struct history *h, uint32_t key,
                     const uint32_t *ops, uint32_t count, uint32_t *bad_op, const char **why) {
     partition_reserve(p, count);
     values_clear(p->values);
+    values_reserve(p->values, count);
     p->h = h;
     p->key = key;
     p->count = count;
     p->initial = model_initial(m, h, p->values);
-    uint32_t *invoked = xmalloc(2 * (size_t)count * sizeof *invoked), *returned = invoked + count;
-    uint8_t *keep = xmalloc(count);
-    p->returns_count = order_events(h, ops, count, invoked, returned, p->returns);
-    bool known = true;
-    for (uint32_t i = 0; i < count && known; i++) {
-        struct call *c = &p->calls[i];
-        *c = (struct call){
-            .op = ops[i], .invoked = invoked[i], .returned = returned[i], .optional = returned[i] == NONE};
-        known = model_encode(m, h, c->op, p->values, c, why);
-        if (!known) *bad_op = c->op;
-        if (known && h->status[c->op] == OP_FAIL && !c->optional) {
-            c->guard = values_intern(p->values, h, h->result[c->op]);
-            c->effect = EFFECT_NONE;
-        }
-        keep[i] = h->status[c->op] == OP_FAIL ? !c->optional : !(c->optional && c->effect == EFFECT_NONE);
-    }
-    if (known) {
-        partition_compact(p, keep);
-        partition_classify(p);
-        partition_drop_unobserved(p);
-    }
-    free(invoked);
-    free(keep);
-    return known;
+    _Static_assert(sizeof(struct call) % sizeof(uint32_t) == 0, "calls are whole words apart");
+    size_t stride = sizeof(struct call) / sizeof(uint32_t);
+    p->returns_count = order_events_into(h, ops, count, &p->calls->invoked, &p->calls->returned, stride, p->returns);
+    return partition_encode(p, m, ops, bad_op, why);
 }
 
 static void partition_copy(const struct partition *p, struct partition *into) {
@@ -229,8 +227,34 @@ static void partition_copy(const struct partition *p, struct partition *into) {
 void partition_subset(const struct partition *p, const uint8_t *keep, struct partition *into) {
     partition_copy(p, into);
     partition_compact(into, keep);
-    partition_classify(into);
-    partition_drop_unobserved(into);
+    partition_classify_again(into);
+}
+
+static int by_return(const void *a, const void *b, void *of) {
+    const struct call *x = &((struct call *)of)[*(const uint32_t *)a], *y = &((struct call *)of)[*(const uint32_t *)b];
+    return x->returned < y->returned ? -1 : x->returned > y->returned;
+}
+
+void partition_pick(const struct partition *p, const uint64_t *items, uint32_t count, uint32_t now,
+                    struct partition *into) {
+    partition_reserve(into, count);
+    struct partition picked = *p;
+    picked.calls = into->calls;
+    picked.returns = into->returns;
+    picked.capacity = into->capacity;
+    picked.count = count;
+    picked.returns_count = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        struct call *c = &picked.calls[i];
+        *c = p->calls[items[i] >> 1];
+        if (!(items[i] & 1)) c->guard = GUARD_ANY;
+        if (c->returned > now) c->returned = NONE;
+        c->optional = c->returned == NONE;
+        if (!c->optional) picked.returns[picked.returns_count++] = i;
+    }
+    qsort_r(picked.returns, picked.returns_count, sizeof *picked.returns, by_return, picked.calls);
+    *into = picked;
+    partition_classify_again(into);
 }
 
 void partition_prefix(const struct partition *p, uint32_t returns_count, struct partition *into) {
@@ -248,8 +272,7 @@ void partition_prefix(const struct partition *p, uint32_t returns_count, struct 
         keep[i] = c->invoked < end && !(c->optional && c->effect == EFFECT_NONE);
     }
     partition_compact(into, keep);
-    partition_classify(into);
-    partition_drop_unobserved(into);
+    partition_classify_again(into);
     free(keep);
 }
 
@@ -257,7 +280,7 @@ void partition_read_instead(const struct partition *p, uint32_t c, uint32_t valu
     partition_copy(p, into);
     into->calls[c].guard = value;
     into->calls[c].effect = EFFECT_NONE;
-    partition_classify(into);
+    partition_classify_again(into);
 }
 
 void partition_free(struct partition *p) {

@@ -66,16 +66,22 @@ void result_ops(struct check_result *out, const uint32_t *ops, uint32_t count) {
 
 #define OPS_MAX (UINT32_C(1) << 30) /* positions of events have 32 bits, and two are spoken for */
 
+/* NULL if nothing is. */
+static const char *wrong_with(const struct history *h, uint32_t op) {
+    const char *wrong = NULL;
+    if (op && h->invoke_ns[op] < h->invoke_ns[op - 1]) wrong = "was invoked before its predecessor";
+    if (h->status[op] > OP_INFO) wrong = "has no known status";
+    if (h->status[op] != OP_PENDING && h->complete_ns[op] < h->invoke_ns[op]) wrong = "ended before it began";
+    return wrong;
+}
+
 bool history_trusted(const struct history *h, struct check_result *out) {
     if (h->count > OPS_MAX) {
         result_set(out, VERDICT_UNKNOWN, "bad history: more than %u operations", (unsigned)OPS_MAX);
         return false;
     }
     for (uint32_t op = 0; op < h->count; op++) {
-        const char *wrong = NULL;
-        if (op && h->invoke_ns[op] < h->invoke_ns[op - 1]) wrong = "was invoked before its predecessor";
-        if (h->status[op] > OP_INFO) wrong = "has no known status";
-        if (h->status[op] != OP_PENDING && h->complete_ns[op] < h->invoke_ns[op]) wrong = "ended before it began";
+        const char *wrong = wrong_with(h, op);
         if (!wrong) continue;
         result_set(out, VERDICT_UNKNOWN, "bad history: operation %u %s", op, wrong);
         result_ops(out, &op, 1);

@@ -21,6 +21,7 @@ void search_free(struct search *s) {
     if (!s) return;
     arena_free(&s->arena);
     cache_free(&s->cache);
+    registers_free(&s->registers);
     free(s->undo);
     free(s->frames);
     free(s->choices);

@@ -2,7 +2,7 @@
 #ifndef HARROW_CHECKERS_SEARCH_INTERNAL_H
 #define HARROW_CHECKERS_SEARCH_INTERNAL_H
 
-#include "checkers/internal.h"
+#include "checkers/register_internal.h"
 
 /* A set of configurations: (first return still open, state, bits of linearized calls: first of ok ones, then of
  * optional ones). How many words of bits there are depends on the first return alone.
@@ -33,6 +33,8 @@ struct frame { /* a configuration with choices: from `next` to the frame above *
 };
 
 struct search {
+    struct registers registers; /* of the decider before */
+
     struct partition *p;
     struct budget *budget;
     struct arena arena; /* of everything sized by the partition */

@@ -235,6 +235,42 @@ static void remove_calls(struct shrink *k) {
     free(k->replaced);
 }
 
+/* --- evidence of the decider for registers ------------------------------------------------------------------------ */
+
+/* What is left without a call, or, if `whole` is not set, without its guard. Calls whose value others observe stay. */
+static bool leave_out(const struct partition *least, uint32_t c, bool whole, struct partition *into) {
+    const struct call *call = &least->calls[c];
+    if (!whole && (call->effect == EFFECT_NONE || call->guard == GUARD_ANY)) return false;
+    uint64_t *items = xmalloc(least->count * sizeof *items);
+    uint32_t count = 0;
+    bool observed = false;
+    for (uint32_t i = 0; i < least->count; i++) {
+        observed |= whole && i != c && call->effect == EFFECT_SET && least->calls[i].guard == call->value;
+        if (i != c || !whole) items[count++] = (uint64_t)i << 1 | (i != c);
+    }
+    if (!observed) partition_pick(least, items, count, NONE - 1, into);
+    free(items);
+    return !observed;
+}
+
+/* Few calls from the beginning, or none: then false. */
+static bool take_evidence(struct counterexample *ce, struct search *s, const struct partition *p,
+                          struct partition *scratch, struct budget *b) {
+    struct partition *least = &ce->least;
+    if (!register_evidence(s, p, least) || register_decide(s, least, b) != DECIDED_INVALID) return false;
+    for (bool again = true; again;) {
+        again = false;
+        for (uint32_t i = 0; i < 2 * least->count && !budget_spent_now(b); i++) {
+            bool whole = i < least->count;
+            if (!leave_out(least, whole ? i : i - least->count, whole, scratch)) continue;
+            if (register_decide(s, scratch, b) != DECIDED_INVALID) continue;
+            swap(least, scratch);
+            again = true;
+        }
+    }
+    return true;
+}
+
 /* Which values could the last call have seen, given the others? Asked by putting a read of each in its place. */
 static void find_could_be(struct counterexample *ce, struct search *s, struct partition *scratch, struct budget *b) {
     const struct partition *p = &ce->least;
@@ -260,9 +296,12 @@ static void find_could_be(struct counterexample *ce, struct search *s, struct pa
 void counterexample_find(struct counterexample *ce, struct search *s, const struct partition *p, struct budget *b) {
     *ce = (struct counterexample){0};
     struct shrink k = {.ce = ce, .search = s, .budget = b, .whole = p};
-    find_prefix(ce, s, p, &k.scratch, b);
-    ce->prefix_calls = ce->least.count;
-    remove_calls(&k);
+    if (take_evidence(ce, s, p, &k.scratch, b)) {
+        ce->prefix_exact = true;
+    } else {
+        find_prefix(ce, s, p, &k.scratch, b);
+        remove_calls(&k);
+    }
     ce->last = last_to_return(&ce->least);
     find_could_be(ce, s, &k.scratch, b);
     partition_free(&k.scratch);

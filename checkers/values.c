@@ -15,8 +15,20 @@ static uint32_t values_add(struct values *v, struct value_entry entry) {
     return v->count++;
 }
 
+/* Each growth would copy; and memory that is not needed is never touched. */
+void values_reserve(struct values *v, uint32_t count) {
+    if (v->capacity >= count) return;
+    struct value_entry *entries = xmalloc_large(count * sizeof *entries);
+    if (v->count) memcpy(entries, v->entries, v->count * sizeof *entries);
+    free(v->entries);
+    v->entries = entries;
+    v->capacity = count;
+}
+
 void values_clear(struct values *v) {
     v->count = 0;
+    if (v->dense_size) memset(v->dense, 0, v->dense_size * sizeof *v->dense);
+    v->dense_size = 0;
     map64_clear(&v->integers);
     map64_clear(&v->strings);
     map64_clear(&v->lists);
@@ -26,6 +38,7 @@ void values_clear(struct values *v) {
 
 void values_free(struct values *v) {
     free(v->entries);
+    free(v->dense);
     map64_free(&v->integers);
     map64_free(&v->strings);
     map64_free(&v->lists);
@@ -39,8 +52,38 @@ static uint32_t intern(struct values *v, struct map64 *map, uint64_t key, struct
     return (uint32_t)*id;
 }
 
+/* Integers in a narrow range have a table of their own: it may have so many places per value, and some to begin
+ * with. */
+#define DENSE_PLACES_PER_VALUE 8u
+#define DENSE_PLACES_FIRST 1024u
+
+/* Makes the table reach up to the integer, if it is worth it. It begins at the first integer that there was, less a
+ * few. */
+static bool dense_reach(struct values *v, int64_t integer) {
+    if (v->dense_size == 0) v->dense_first = (uint64_t)integer - DENSE_PLACES_FIRST / 2;
+    uint64_t at = (uint64_t)integer - v->dense_first;
+    if (at >= DENSE_PLACES_PER_VALUE * (uint64_t)v->count + DENSE_PLACES_FIRST) return false;
+    size_t size = v->dense_size ? 2 * v->dense_size : DENSE_PLACES_FIRST;
+    while (size <= at) size *= 2;
+    if (size > v->dense_capacity) {
+        v->dense = xrealloc(v->dense, size * sizeof *v->dense);
+        v->dense_capacity = size;
+    }
+    memset(v->dense + v->dense_size, 0, (size - v->dense_size) * sizeof *v->dense);
+    v->dense_size = size;
+    return true;
+}
+
 uint32_t values_integer(struct values *v, int64_t integer) {
-    return intern(v, &v->integers, (uint64_t)integer, (struct value_entry){.kind = VALUE_INT, .integer = integer});
+    uint64_t at = (uint64_t)integer - v->dense_first;
+    if (at < v->dense_size && v->dense[at]) return v->dense[at];
+    struct value_entry entry = {.kind = VALUE_INT, .integer = integer};
+    if (at < v->dense_size || v->integers.count) {
+        const uint64_t *id = map64_get(&v->integers, (uint64_t)integer); /* there since before the table reached it */
+        if (id) return (uint32_t)*id;
+    }
+    if (at >= v->dense_size && !dense_reach(v, integer)) return intern(v, &v->integers, (uint64_t)integer, entry);
+    return v->dense[(uint64_t)integer - v->dense_first] = values_add(v, entry);
 }
 
 static uint64_t list_key(uint32_t prefix, uint32_t last) {
@@ -73,7 +116,7 @@ uint32_t values_intern(struct values *v, const struct history *h, struct value x
 
 uint64_t values_bytes(const struct values *v) {
     uint64_t slots = v->integers.capacity + v->strings.capacity + v->lists.capacity;
-    return v->capacity * sizeof *v->entries + slots * (2 * sizeof(uint64_t) + 1);
+    return v->capacity * sizeof *v->entries + v->dense_capacity * sizeof *v->dense + slots * (2 * sizeof(uint64_t) + 1);
 }
 
 /* A long list is cut in the middle. */

@@ -20,7 +20,7 @@ enum read_mode {
 
 /* What a world is built from: the plain-data part of a scenario. Times in ns; zero means the target's default. */
 struct world_config {
-    const char *target; /* "raft" */
+    const char *target; /* "raft"; a foreign one with its settings: "etcd:reads=serializable" */
     const char *mutant; /* "" for the correct code */
     uint32_t nodes;     /* 1..NODES_MAX */
     uint32_t clients;   /* client slots, 1..4096 */
@@ -42,9 +42,12 @@ struct world_config {
     /* Whether the scenario itself asks for latencies and durations of syncs: real links and disks have their own, and
      * the defaults above are the simulator's. */
     bool network_given, sync_given;
+    /* Of worlds with real frames and processes: pcap files of all links, this much of each frame (0: the beginning,
+     * headers and a little more), and a recording of each bundled node's inputs. */
+    bool pcap, record;
+    uint32_t pcap_snap_bytes;
     const char *folder;          /* of the run's artifacts, for worlds that have some; NULL: none. Borrowed. */
     const struct bytes *adapter; /* a foreign target's Lua file; NULL: a bundled target. Borrowed. */
-    const char *const *settings; /* of a foreign target: NAME, value, ..., NULL. Borrowed. */
 };
 
 struct world_op { /* an operation to run against the target; values refer to the host's history */
@@ -107,6 +110,8 @@ struct world_ops {
     /* How often so far the world itself was late beyond its bound, in windows of 0.1 s, and the worst of it: what was
      * timed there says nothing about the system. NULL: never, as time is virtual. */
     uint64_t (*late)(const struct world *w, uint64_t *worst_ns);
+    /* At the end of a run: what the world counted, as samples (SAMPLE_LINK), into the history. NULL: nothing. */
+    void (*sum_up)(struct world *w);
     /* Text lines of every event from now on (replay); NULL ends it. */
     void (*trace_to)(struct world *w, void (*line)(void *ctx, const char *text), void *ctx);
 };

@@ -64,9 +64,19 @@ struct fault_record {
     uint64_t offered;          /* what the fault could have touched; 0 affected of 0 offered is an idle fault too */
 };
 
-enum sample_kind { SAMPLE_ROLE, SAMPLE_NODE_DOWN, SAMPLE_NODE_UP, SAMPLE_LOG };
+enum sample_kind {
+    SAMPLE_ROLE,
+    SAMPLE_NODE_DOWN,
+    SAMPLE_NODE_UP,
+    SAMPLE_LOG,
+    /* Of worlds in real time; text is a JSON object: */
+    SAMPLE_LATE, /* harrow itself was late in the window from then on: late_ns (the worst), dropped (frames lost) */
+    SAMPLE_LINK, /* what was counted on the link from `node`: to, offered, delivered, ...; names as in the report */
+    SAMPLE_KINDS
+};
 enum role { ROLE_FOLLOWER, ROLE_CANDIDATE, ROLE_LEADER };
-struct sample { /* an observation about a node */
+#define LATE_WINDOW_NS (100 * NS_PER_MS) /* what one SAMPLE_LATE stands for */
+struct sample {                          /* an observation, mostly about a node */
     uint64_t time_ns;
     uint8_t kind, node, role;
     uint64_t term;

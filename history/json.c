@@ -123,7 +123,7 @@ static bool unicode_escape(struct json *j) {
     return true;
 }
 
-static bool escape(struct json *j) { /* behind the backslash */
+bool json_escape(struct json *j) { /* behind the backslash */
     static const char names[] = "\"\\/bfnrt", stands_for[] = "\"\\/\b\f\n\r\t";
     if (j->at == j->end) return ran_out(j);
     if (*j->at == 'u') {
@@ -169,7 +169,7 @@ bool json_string_token(struct json *j, struct bytes *out) {
         buffer_append(&j->decoded, start, (size_t)(j->at - start));
         if (j->at == j->end || (*j->at != '"' && *j->at != '\\')) return not_plain(j);
         if (*j->at++ == '"') break;
-        if (!escape(j)) return false;
+        if (!json_escape(j)) return false;
         start = j->at;
         plain(j);
     }

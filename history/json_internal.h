@@ -29,6 +29,7 @@ bool json_expected(struct json *j, const char *what); /* fails: something else s
 void json_space(struct json *j);
 bool json_take(struct json *j, char c); /* skips space first; false without `why` if something else stands there */
 bool json_string_token(struct json *j, struct bytes *out);
+bool json_escape(struct json *j); /* behind a backslash: into `decoded` */
 bool json_u64(struct json *j, uint64_t *out);
 bool json_value(struct json *j, struct value *out);
 bool json_skip(struct json *j, struct bytes *raw); /* any JSON value, also those that no history holds */

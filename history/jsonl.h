@@ -13,8 +13,8 @@
  *
  * Everything that is not a client's has "process":"nemesis" and "type":"info". With f "start" or "stop" and a number
  * "fault" it is a fault: name, value (detail) and colour at its start, affected and offered at its stop. With f "role",
- * "node-down", "node-up" or "log" and a term it is a sample: node, role, value (text). Other nemesis lines and unknown
- * keys are ignored.
+ * "node-down", "node-up", "log", "late" or "link" and a term it is a sample: node, role, value (text). Other nemesis
+ * lines and unknown keys are ignored.
  *
  * Import is strict about meaning and names the line of what it refuses: a completion without an invocation, a process
  * that acts while its operation is open or after an info, time that runs backwards. A last line cut short is accepted

@@ -20,7 +20,7 @@
 static const char opening[] = "opening the store";
 
 const char *const store_status_names[4] = {"pending", "ok", "fail", "info"};
-const char *const store_sample_names[4] = {"role", "node-down", "node-up", "log"};
+const char *const store_sample_names[SAMPLE_KINDS] = {"role", "node-down", "node-up", "log", "late", "link"};
 const char *const store_role_names[3] = {"follower", "candidate", "leader"};
 
 int store_fail(const struct store *s, struct error *e, const char *doing) {
@@ -137,6 +137,16 @@ static int create(struct store *s, struct error *e) {
     return store_end(s, rc, doing, e);
 }
 
+/* An older format lacks only what its writers did not know of: nothing in it changes. */
+static int raise_version(struct store *s, struct error *e) {
+    int64_t version = 0;
+    char pragma[48];
+    if (number_of(s, "PRAGMA user_version", &version, e)) return -1;
+    if (version == STORE_VERSION) return 0;
+    snprintf(pragma, sizeof pragma, "PRAGMA user_version=%d", STORE_VERSION);
+    return store_sql(s, pragma, opening, e);
+}
+
 static int make_folders(const char *dir, struct error *e) {
     char *path = xstrdup(dir);
     int rc = 0;
@@ -163,8 +173,8 @@ static int open_for_writing(struct store *s, struct error *e) {
     if (sqlite3_db_readonly(s->db, "main"))
         return error_set(e, "%s may not be written; change its permissions, or choose another folder (--out)", s->path);
     if (use_wal(s, e)) return -1;
-    return store_sql(s, "PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON", opening, e) || (empty && create(s, e)) ? -1
-                                                                                                                    : 0;
+    if (store_sql(s, "PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON", opening, e)) return -1;
+    return empty ? create(s, e) : raise_version(s, e);
 }
 
 /* In a folder that may not be written SQLite cannot make its shared memory; a store that nobody is writing can then be

@@ -298,7 +298,7 @@ static int load_fault(struct loader *l, sqlite3_stmt *row) {
 static int load_sample(struct loader *l, sqlite3_stmt *row) {
     struct sample sample = {.time_ns = u64_of(row, 1), .term = u64_of(row, 5), .text = load_string(l, row, 6)};
     int64_t number = sqlite3_column_int64(row, 0);
-    if (!load_name(row, 2, store_sample_names, 4, &sample.kind)) return bad(l, "sample", number, "kind");
+    if (!load_name(row, 2, store_sample_names, SAMPLE_KINDS, &sample.kind)) return bad(l, "sample", number, "kind");
     if (!load_node(row, 3, &sample.node)) return bad(l, "sample", number, "node");
     if (!load_name(row, 4, store_role_names, 3, &sample.role)) return bad(l, "sample", number, "role");
     history_sample(l->h, sample);

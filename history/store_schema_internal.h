@@ -3,7 +3,7 @@
 #ifndef HARROW_HISTORY_STORE_SCHEMA_INTERNAL_H
 #define HARROW_HISTORY_STORE_SCHEMA_INTERNAL_H
 
-#define STORE_VERSION 1
+#define STORE_VERSION 2
 #define STORE_APPLICATION_ID 0x68727277 /* "hrrw": PRAGMA application_id tells whose file it is */
 
 static const char store_schema[] =
@@ -67,7 +67,7 @@ static const char store_schema[] =
     "  run_id INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,\n"
     "  sample INTEGER NOT NULL,               -- 0, 1, ... as they came\n"
     "  time_ns INTEGER NOT NULL,\n"
-    "  kind TEXT NOT NULL,                    -- role, node-down, node-up, log\n"
+    "  kind TEXT NOT NULL,                    -- role, node-down, node-up, log, late, link\n"
     "  node INTEGER,\n"
     "  role TEXT NOT NULL,                    -- follower, candidate, leader\n"
     "  term INTEGER NOT NULL,\n"

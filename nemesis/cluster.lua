@@ -214,7 +214,8 @@ function Cluster:isolate(who)
 end
 
 -- Cuts the links between different groups: partition { {1, 2}, {3, 4, 5} }. Nodes that are not named form one more.
-function Cluster:partition(groups, name)
+-- name and filter (which frames, as a tcpdump expression) may be left out.
+function Cluster:partition(groups, name, filter)
   if type(groups) ~= "table" or #groups == 0 then
     core.fail("partition: a list of groups is needed, as in { {1, 2}, {3, 4, 5} }")
   end
@@ -234,7 +235,7 @@ function Cluster:partition(groups, name)
     for j = i + 1, #parts do both_ways(part, parts[j], links) end
   end
   return self:inject { kind = "link", name = name or "partition", detail = table.concat(words, " | "), cut = true,
-    links = links }
+    links = links, filter = filter }
 end
 
 local function on_nodes(kind, name)
@@ -248,6 +249,13 @@ end
 
 Cluster.kill = on_nodes("kill", "kill") -- until start_node
 Cluster.pause = on_nodes("pause", "pause") -- until resume
+
+-- SIGTERM, and kill -9 for what still runs `grace` seconds later; until start_node.
+function Cluster:terminate(who, options)
+  local nodes = self:pick(who)
+  return self:inject { kind = "kill", name = "terminate", detail = names(nodes), nodes = nodes,
+    grace = options and options.grace or 10 }
+end
 
 -- Kills the nodes, and of each write that was not synced a share survives whole (keep) or in part (tear).
 function Cluster:power_loss(who, options)
@@ -325,7 +333,16 @@ local function draw(what, value)
   return value
 end
 
+-- The same for a field that takes whole numbers only: drawn, when the fault starts, from those between low and high.
+local function draw_whole(what, value)
+  return function()
+    local drawn = draw(what, value)
+    return type(value) == "number" and drawn or math.tointeger(drawn // 1)
+  end
+end
+
 return {
   new = new, names = names, contains = contains, directed = directed, both_ways = both_ways, primitive = primitive,
-  options_of = options_of, none = none, draw = draw, colours = colours, check_fault = check_fault,
+  options_of = options_of, none = none, draw = draw, draw_whole = draw_whole, colours = colours,
+  check_fault = check_fault,
 }

@@ -35,7 +35,7 @@ end
 -- No file system space is left beyond `bytes`.
 function disk.full(who, options)
   options = lib.options_of("disk.full", options, { bytes = 1 })
-  return on_nodes("disk", "disk full", who, { capacity = options.bytes })
+  return on_nodes("disk", "disk full", who, { capacity = lib.draw_whole("disk.full: bytes", options.bytes) })
 end
 
 -- Syncs say that they succeeded and make nothing durable, with probability `sync`: a power loss shows it.

@@ -15,7 +15,7 @@
 
 enum fault_kind {
     FAULT_LINK,  /* `link` applies to links[from] -> to */
-    FAULT_KILL,  /* kill -9 now, start again at the end: `nodes` */
+    FAULT_KILL,  /* kill -9 (or as `kill` says) now, start again at the end: `nodes` */
     FAULT_PAUSE, /* SIGSTOP now, SIGCONT at the end */
     FAULT_SLOW,  /* the process gets slow_percent of its CPU time (duty cycle) */
     FAULT_CLOCK, /* the clock is off by `clock` */
@@ -42,12 +42,19 @@ struct clock_condition {
     int32_t drift_ppm;      /* both clocks run this much fast (or slow) while it lasts */
 };
 
+struct kill_condition {     /* all zero: kill -9, down until the end; at most one of the two */
+    uint64_t grace_ns;      /* SIGTERM: it may end in order; kill -9 after so long */
+    uint32_t failed_starts; /* started again at once by its supervisor, and so many starts fail, a second apart */
+};
+
 struct fault_spec {
     enum fault_kind kind;
     uint32_t nodes;                /* mask; every kind but LINK */
     uint32_t links[ENDPOINTS_MAX]; /* LINK: mask of receivers per sender */
     struct link_condition link;
+    bool corrupt_regardless;       /* LINK: corrupt_ppm also for a target that trusts the kernel's checksums */
     char filter[FAULT_FILTER_MAX]; /* LINK: only frames that match this tcpdump expression; "": all */
+    struct kill_condition kill;
     struct clock_condition clock;
     struct disk_condition disk;
     struct disk_crash crash; /* POWER */
@@ -55,9 +62,9 @@ struct fault_spec {
 };
 
 /* What it did, measured by the world, not assumed. LINK: frames that crossed the links, and those dropped, delayed,
- * doubled or changed by this condition. KILL, POWER: processes seen dead of those asked (POWER adds nothing for
- * writes). PAUSE, SLOW: inputs that waited. CLOCK: clock readings, and those that were off. DISK: calls, and those
- * hit. */
+ * doubled or changed by this condition. KILL, POWER: processes seen dead of those asked, and starts that failed (POWER
+ * adds nothing for writes). PAUSE, SLOW: inputs that waited. CLOCK: clock readings, and those that were off. DISK:
+ * calls, and those hit. */
 struct fault_evidence {
     uint64_t affected, offered;
 };

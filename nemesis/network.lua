@@ -31,13 +31,13 @@ local function links_of(cluster, options)
 end
 
 -- Makes the function for one kind of trouble; strengths: names of the primitive's fields and their defaults.
-local function trouble(what, name, strengths)
+local function trouble(what, name, strengths, regardless)
   local defaults = { nodes = lib.none, from = lib.none, to = lib.none, clients = false, filter = lib.none }
   for key, value in pairs(strengths) do defaults[key] = value end
   return function(given)
     local options = lib.options_of("network." .. what, given, defaults)
     return lib.primitive(name, lib.colours.traffic, function(cluster)
-      local spec = { kind = "link", filter = options.filter }
+      local spec = { kind = "link", filter = options.filter, corrupt_regardless = regardless }
       spec.links, spec.detail = links_of(cluster, options)
       for key in pairs(strengths) do
         local strength = options[key] and lib.draw("network." .. what .. ": " .. key, options[key])
@@ -54,14 +54,17 @@ network.delay = trouble("delay", "delay", { by = 0.1, jitter = 0.02 }) -- second
 network.loss = trouble("loss", "packet loss", { p = 0.2 })
 network.duplicate = trouble("duplicate", "duplication", { p = 0.2 })
 network.reorder = trouble("reorder", "reordering", { p = 0.3, jitter = 0.005 })
--- checksums = "repaired": the application gets what was changed; "broken": the kernel notices and drops it.
-local repaired = trouble("corrupt", "corruption", { p = 0.05 })
+-- checksums = "repaired": the application gets what was changed; "broken": the kernel notices and drops it. By default
+-- repaired, but broken for a target that has no checksums of its own and so cannot notice.
+local noticed = trouble("corrupt", "corruption", { p = 0.05 })
+local repaired = trouble("corrupt", "corruption", { p = 0.05 }, true)
 local broken = trouble("damage", "damaged frames", { p = 0.05 })
 function network.corrupt(given)
-  local options, checksums = {}, "repaired"
-  if type(given) ~= "table" then return repaired(given) end
+  if type(given) ~= "table" or given.checksums == nil then return noticed(given) end
+  local options = {}
   for key, value in pairs(given) do options[key] = value end
-  if options.checksums ~= nil then checksums, options.checksums = options.checksums, nil end
+  local checksums = options.checksums
+  options.checksums = nil
   if checksums ~= "repaired" and checksums ~= "broken" then
     core.fail("network.corrupt: checksums must be \"repaired\" or \"broken\"")
   end

@@ -73,7 +73,7 @@ void section_banner(struct buffer *out, const struct view *v) {
     buffer_printf(out, "</p>\n");
     banner_during(out, v);
     if (text_or(v->in->replay_command, NULL)) {
-        buffer_printf(out, "<div class=replay><b>Replay</b><code>");
+        buffer_printf(out, "<div class=replay><b>%s</b><code>", v->real_time ? "Run again" : "Replay");
         html_text(out, v->in->replay_command);
         buffer_printf(out, "</code><button type=button>Copy</button></div>\n");
     }
@@ -248,9 +248,11 @@ void section_facts(struct buffer *out, const struct view *v) {
     fact_close(out);
     fact_count(out, "events", run->events);
     fact_count(out, "faults", v->h->faults_count);
-    fact_open(out, "trace hash");
-    buffer_printf(out, "<code>%016" PRIx64 "</code>", run->trace_hash);
-    fact_close(out);
+    if (!v->real_time) {
+        fact_open(out, "trace hash");
+        buffer_printf(out, "<code>%016" PRIx64 "</code>", run->trace_hash);
+        fact_close(out);
+    }
     option_facts(out, run->options_json);
     buffer_printf(out, "</dl>\n");
     ops_share(out, v);

@@ -75,6 +75,13 @@ static void script_time_axis(struct buffer *out, const struct view *v) {
                       "fs transparent solid 0.16 noborder behind\n",
                       from, to - from < hair ? from + hair : to, shades[i].colour);
     }
+    for (uint32_t i = 0; i < v->bands_count; i++) {
+        double from = seconds(v->bands[i].start_ns), to = seconds(v->bands[i].end_ns);
+        buffer_printf(out,
+                      "set object rect from first %.9f, graph 0 to first %.9f, graph 1 fc rgb \"%s\" "
+                      "fs transparent solid 0.30 noborder behind\n",
+                      from, to - from < hair ? from + hair : to, palette_light("late"));
+    }
     const char *red = palette_light("bad");
     for (uint32_t i = 0; i < v->marks_count; i++)
         buffer_printf(out,

@@ -31,6 +31,7 @@ static void view_init(struct view *v, const struct report_input *in) {
         if (c->verdict != VERDICT_VALID && (!v->culprit || c->verdict > v->culprit->verdict)) v->culprit = c;
     }
     if (v->culprit) marks_collect(v);
+    late_collect(v);
 }
 
 static void page_open(struct buffer *out, const struct view *v) {
@@ -61,9 +62,10 @@ static void plot_print(struct buffer *out, const struct buffer *svg, const char 
 
 static void section_time(struct buffer *out, const struct view *v, const struct plots *p) {
     buffer_printf(out,
-                  "<section id=time><h2>Over time<small>faults are shaded%s; point anywhere to read the time"
+                  "<section id=time><h2>Over time<small>faults are shaded%s%s; point anywhere to read the time"
                   "</small></h2>\n",
-                  v->has_window ? "; red marks the offending operations" : "");
+                  v->has_window ? "; red marks the offending operations" : "",
+                  v->bands_count ? "; grey bands mark where harrow itself was late" : "");
     fault_timeline(out, v);
     leader_timeline(out, v);
     plot_print(out, &p->throughput, "Throughput", &p->why);
@@ -80,7 +82,9 @@ static void page_print(struct buffer *out, const struct view *v, const struct pl
     section_checks(out, v);
     section_facts(out, v);
     section_time(out, v, p);
+    section_late(out, v);
     section_latency(out, v, p);
+    section_links(out, v);
     section_logs(out, v);
     section_source(out, v);
     section_files(out, v);
@@ -107,6 +111,7 @@ int report_html(const struct report_input *in, char *path, size_t path_size, str
     if (plots.why.text[0]) error_set(warning, "plots are missing from %s: %.300s", file, plots.why.text);
     page_print(&page, &v, &plots);
     plots_free(&plots);
+    late_free(&v);
     result = file_replace(file, &page, e);
     if (result == 0) memcpy(path, file, strlen(file) + 1);
 out:

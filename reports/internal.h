@@ -26,6 +26,9 @@
 #define SCATTER_POINTS_MAX 4000u /* as SVG about 100 bytes each */
 #define BINS_MAX 240u            /* of throughput and of latency quantiles over time */
 #define SHADES_MAX 200u          /* fault windows shaded in one plot */
+#define LATE_BANDS_MAX 200u      /* stretches in which harrow was late, in one plot */
+#define LATE_ROWS_MAX 10u        /* of the worst of these windows */
+#define LINK_ROWS_MAX 300u       /* directed links */
 
 /* --- text.c ------------------------------------------------------------------------------------------------------- */
 
@@ -91,6 +94,10 @@ struct span {
     uint64_t start_ns, end_ns;
 };
 
+struct late { /* a window of LATE_WINDOW_NS in which harrow itself was late */
+    uint64_t start_ns, late_ns, dropped;
+};
+
 struct view { /* what every section needs, computed once */
     const struct report_input *in;
     const struct run_info *run;
@@ -102,6 +109,11 @@ struct view { /* what every section needs, computed once */
     /* What the charts mark red: the window, or each operation where the window is most of the run. */
     struct span marks[LANE_OPS_MAX];
     uint32_t marks_count;
+    bool real_time; /* the run was in a world that can be late: */
+    struct late *late;
+    uint32_t late_count; /* windows, in order of time */
+    struct span bands[LATE_BANDS_MAX];
+    uint32_t bands_count; /* these windows, those beside each other as one */
 };
 
 /* gnuplot.c: each plot is an <svg> ready for the page, or empty, and then `why` says what is missing. */
@@ -135,6 +147,12 @@ void chart_close(struct buffer *out);
 void chart_row_label(struct buffer *out, double y, struct bytes label);
 void chart_time_axis(struct buffer *out, const struct view *v, double top, double bottom);
 void time_label(struct buffer *out, uint64_t ns, uint64_t step_ns);
+
+/* measured.c */
+void late_collect(struct view *v); /* late_free afterwards */
+void late_free(struct view *v);
+void section_late(struct buffer *out, const struct view *v);
+void section_links(struct buffer *out, const struct view *v);
 
 /* facts.c, ops.c, lanes.c, faults.c, leaders.c, html.c */
 void section_banner(struct buffer *out, const struct view *v);

@@ -113,11 +113,15 @@ static void tally_run(struct tally *t, const struct view *v) {
     if (t->leaders == 0) leaderless_end(t, v, v->end_ns);
 }
 
+static bool about_node(const struct sample *s) {
+    return s->kind == SAMPLE_ROLE || s->kind == SAMPLE_NODE_DOWN || s->kind == SAMPLE_NODE_UP;
+}
+
 static uint32_t rows_assign(struct tally *t, const struct view *v, bool *roles) {
     for (uint32_t node = 0; node < v->in->nodes && node < NODES_MAX; node++) t->lanes[node].seen = true;
     for (uint32_t i = 0; i < v->h->samples_count; i++) {
         const struct sample *s = &v->h->samples[i];
-        if (s->kind != SAMPLE_LOG) t->lanes[s->node].seen = true;
+        if (about_node(s)) t->lanes[s->node].seen = true;
         *roles |= s->kind == SAMPLE_ROLE;
     }
     uint32_t rows = 0;
@@ -151,7 +155,7 @@ static void rows_draw(struct buffer *out, const struct tally *t, bool roles) {
 void leader_timeline(struct buffer *out, const struct view *v) {
     struct tally *t = xcalloc(1, sizeof *t);
     bool roles = false, any = false;
-    for (uint32_t i = 0; i < v->h->samples_count; i++) any |= v->h->samples[i].kind != SAMPLE_LOG;
+    for (uint32_t i = 0; i < v->h->samples_count; i++) any |= about_node(&v->h->samples[i]);
     uint32_t rows = any ? rows_assign(t, v, &roles) : 0;
     if (rows) {
         uint32_t drawn = rows < NODE_ROWS_MAX ? rows : NODE_ROWS_MAX;

@@ -16,7 +16,7 @@ const struct colour palette[] = {
     {"lead2", "#7f88d8", "#646dc6"},    {"curve0", "#2f79b8", "#5aa7e1"}, {"curve1", "#d08b13", "#e9b24f"},
     {"curve2", "#b5528d", "#dc84b5"},   {"curve3", "#18784a", "#3fb47b"}, {"curve4", "#5561c5", "#8791ef"},
     {"curve5", "#7a5a3a", "#c49f78"},   {"rateok", "#5c98cb", "#3a78ad"}, {"ratefail", "#c476a6", "#a35888"},
-    {"rateinfo", "#dca445", "#b98a35"},
+    {"rateinfo", "#dca445", "#b98a35"}, {"late", "#6b7480", "#8d97a4"},
 };
 const size_t palette_count = sizeof palette / sizeof *palette;
 
@@ -126,6 +126,7 @@ static const char sheet[] =
     "svg .grid{stroke:var(--line);fill:none;stroke-width:.8}\n"
     "svg .track{fill:var(--sunk)}\n"
     "svg .window{fill:var(--bad);fill-opacity:.1;stroke:var(--bad);stroke-width:1;pointer-events:none}\n"
+    "svg .late{fill:var(--late);fill-opacity:.3;pointer-events:none}\n"
     "svg .down{fill:url(#down);stroke:var(--muted);stroke-width:.6}\n"
     "svg .hatch{stroke:var(--muted);stroke-width:1.4}\n"
     "svg .lead{fill:var(--lead)}\nsvg .lead2{fill:var(--lead2)}\nsvg .candidate{fill:var(--info)}\n"

@@ -54,6 +54,11 @@ void chart_time_axis(struct buffer *out, const struct view *v, double top, doubl
         buffer_printf(out, "</text>");
         if (t > UINT64_MAX - step) break;
     }
+    for (uint32_t i = 0; i < v->bands_count; i++) {
+        double from = chart_x(v, v->bands[i].start_ns), to = chart_x(v, v->bands[i].end_ns);
+        buffer_printf(out, "<rect class=late x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\"/>", from, top,
+                      to - from < 1 ? 1 : to - from, bottom - top);
+    }
     for (uint32_t i = 0; i < v->marks_count; i++) {
         double from = chart_x(v, v->marks[i].start_ns), to = chart_x(v, v->marks[i].end_ns);
         buffer_printf(out, "<rect class=window x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\"/>", from - 1, top,

@@ -1,12 +1,8 @@
 -- etcd 3.4 (Debian's etcd-server) through its JSON gateway: keys and values in base64, 64-bit numbers as texts. A value
 -- is stored as its JSON text; a key that is not there is nil.
 --
--- Settings (--set): heartbeat and election in ms (100, 1000), snapshot_count, pre_vote ("true"), and reads:
--- "linearizable", or "serializable", which asks one member only and may be stale.
-
-local function setting(cluster, name, default)
-  return cluster.settings[name] or default
-end
+-- heartbeat and election are in ms. Reads that are serializable ask one member only, which answers with what it knows:
+-- they may be stale.
 
 local function url(node, port)
   return "http://" .. node.address .. ":" .. port
@@ -101,6 +97,13 @@ return {
   doc = "etcd 3.4, of the package etcd-server, asked through its JSON gateway",
   install = { package = "etcd-server", command = "etcd" },
   ports = { client = 2379, peer = 2380 },
+  settings = {
+    reads = { "linearizable", "serializable" },
+    heartbeat = 100,
+    election = 1000,
+    snapshot_count = 100000,
+    pre_vote = { "false", "true" },
+  },
 
   node = function(cluster, node)
     local members = {}
@@ -113,12 +116,12 @@ return {
       "--listen-peer-urls", url(node, 2380), "--initial-advertise-peer-urls", url(node, 2380),
       "--initial-cluster", table.concat(members, ","), "--initial-cluster-state", "new",
       "--initial-cluster-token", "harrow" .. cluster.nodes[1].folder,
-      "--heartbeat-interval", setting(cluster, "heartbeat", "100"),
-      "--election-timeout", setting(cluster, "election", "1000"),
-      "--snapshot-count", setting(cluster, "snapshot_count", "100000"),
+      "--heartbeat-interval", cluster.settings.heartbeat,
+      "--election-timeout", cluster.settings.election,
+      "--snapshot-count", cluster.settings.snapshot_count,
       "--logger", "zap", "--log-outputs", "stderr",
     }
-    if setting(cluster, "pre_vote") == "true" then argv[#argv + 1] = "--pre-vote" end
+    if cluster.settings.pre_vote == "true" then argv[#argv + 1] = "--pre-vote" end
     return { argv = argv }
   end,
 
@@ -146,8 +149,15 @@ return {
     }
   end,
 
+  transfer = function(cluster, from, to)
+    ask(cluster, from) -- so that the numbers are known
+    for member, id in pairs(numbers or {}) do
+      if id == to.id then call(asking(from), "/v3/maintenance/transfer-leadership", { targetID = member }) end
+    end
+  end,
+
   open = function(cluster, node)
-    return { http = http.connect(url(node, 2379)), serializable = setting(cluster, "reads") == "serializable" }
+    return { http = http.connect(url(node, 2379)), serializable = cluster.settings.reads == "serializable" }
   end,
 
   close = function(connection)

@@ -1,8 +1,6 @@
 -- Redis 7 (Debian's redis-server): node 1 is the primary, the others replicate from it; nobody is promoted. Replication
--- is asynchronous. Reads and writes ask the primary.
---
--- Settings (--set): appendfsync ("everysec", "always", "no"), and reads: "primary", or "any", which asks the node that
--- the client is bound to and may be stale. A value is stored as its JSON text, a list as a Redis list.
+-- is asynchronous. Reads and writes ask the primary; with reads=any, reads ask the node that the client is bound to,
+-- and may be stale. A value is stored as its JSON text, a list as a Redis list.
 
 local port = 6379
 
@@ -19,9 +17,16 @@ local function decode(text)
   return (json.decode(text))
 end
 
+-- The primary, and whom reads ask.
 local function open(cluster, node)
-  local asked = cluster.settings.reads == "any" and node or cluster.nodes[1]
-  return redis.connect(asked.address, port)
+  local primary, word = redis.connect(cluster.nodes[1].address, port)
+  if not primary then return nil, word end
+  local read = primary
+  if cluster.settings.reads == "any" then
+    read, word = redis.connect(node.address, port)
+    if not read then return nil, word end
+  end
+  return { primary = primary, read = read }
 end
 
 -- KEYS[1]; ARGV: whether it must exist, what it must hold, what it shall hold.
@@ -35,11 +40,12 @@ return {
   doc = "Redis 7, of the package redis-server: one primary (node 1) and replicas, without failover",
   install = { package = "redis-server", command = "redis-server" },
   ports = { client = port },
+  settings = { reads = { "primary", "any" }, appendfsync = { "everysec", "always", "no" } },
 
   node = function(cluster, node)
     local argv = {
       "redis-server", "--port", port, "--bind", node.address, "--protected-mode", "no", "--dir", node.folder,
-      "--appendonly", "yes", "--appendfsync", cluster.settings.appendfsync or "everysec", "--save", "",
+      "--appendonly", "yes", "--appendfsync", cluster.settings.appendfsync, "--save", "",
     }
     if node.id > 1 then
       for _, word in ipairs { "--replicaof", cluster.nodes[1].address, port } do argv[#argv + 1] = word end
@@ -72,49 +78,50 @@ return {
   open = open,
 
   close = function(connection)
-    connection:close()
+    connection.primary:close()
+    connection.read:close()
   end,
 
   operations = {
     read = function(connection, key)
-      local kind, failure = call(connection, "TYPE", key)
+      local kind, failure = call(connection.read, "TYPE", key)
       if failure then return failure end
       local reply
       if kind == "list" then
-        reply, failure = call(connection, "LRANGE", key, 0, -1)
+        reply, failure = call(connection.read, "LRANGE", key, 0, -1)
         if failure then return failure end
         for i, text in ipairs(reply) do reply[i] = decode(text) end
         return ok(reply)
       end
-      reply, failure = call(connection, "GET", key)
+      reply, failure = call(connection.read, "GET", key)
       return failure or ok(decode(reply))
     end,
 
     write = function(connection, key, value)
-      local _, failure = call(connection, "SET", key, json.encode(value))
+      local _, failure = call(connection.primary, "SET", key, json.encode(value))
       return failure or ok(value)
     end,
 
     delete = function(connection, key)
-      local _, failure = call(connection, "DEL", key)
+      local _, failure = call(connection.primary, "DEL", key)
       return failure or ok(nil)
     end,
 
     cas = function(connection, key, expected, value)
       local exists, held = "0", ""
       if expected ~= nil then exists, held = "1", json.encode(expected) end
-      local done, failure = call(connection, "EVAL", compare_and_set, 1, key, exists, held, json.encode(value))
+      local done, failure = call(connection.primary, "EVAL", compare_and_set, 1, key, exists, held, json.encode(value))
       if failure then return failure end
       return done == 1 and ok(nil) or fail("mismatch")
     end,
 
     append = function(connection, key, element)
-      local _, failure = call(connection, "RPUSH", key, json.encode(element))
+      local _, failure = call(connection.primary, "RPUSH", key, json.encode(element))
       return failure or ok(nil)
     end,
 
     add = function(connection, key, amount)
-      local count, failure = call(connection, "INCRBY", key, amount)
+      local count, failure = call(connection.primary, "INCRBY", key, amount)
       return failure or ok(count)
     end,
   },

@@ -215,6 +215,16 @@ for list in scenarios targets mutants models; do
 done
 run doctor
 expect_says "doctor knows of the store" "$out" '^store +ok'
+for mechanism in local network libpcap clocks syncs fuse realtime etcd redis; do
+    expect_says "doctor knows of $mechanism" "$out" "^$mechanism +(ok|missing) "
+done
+run doctor --json
+expect "doctor --json is JSON" is_json <out.txt
+expect_refused "captures need real frames" 'world local' run calm --pcap
+expect_refused "recordings of nodes need nodes" 'world local' test calm --record
+expect_refused "a capture has a size" 'pcap-snap' run calm --world local --pcap-snap 5
+expect_refused "a hunt in real time pins nothing" 'real time' hunt calm --world local --seeds 1 --write pinned.lua
+expect "and leaves no file" [ ! -e pinned.lua ]
 for command in "" run test hunt replay check runs show report scenarios targets mutants models doctor bench; do
     # shellcheck disable=SC2086
     run help $command

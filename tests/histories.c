@@ -65,7 +65,7 @@ static void random_operation(struct random_history *r, uint32_t at) {
 static void random_aside(struct random_history *r) {
     if (prng_below(&r->prng, 2)) {
         struct sample s = {.time_ns = r->now_ns,
-                           .kind = (uint8_t)prng_below(&r->prng, 4),
+                           .kind = (uint8_t)prng_below(&r->prng, SAMPLE_KINDS),
                            .node = prng_below(&r->prng, 9) ? (uint8_t)prng_below(&r->prng, 9) : NODE_UNKNOWN,
                            .role = (uint8_t)prng_below(&r->prng, 3),
                            .term = prng_below(&r->prng, 2) ? UINT64_MAX : prng_below(&r->prng, 100),

@@ -24,6 +24,29 @@ expect_none "install: the installed program lists all $scenarios scenarios from 
         grep -qw -- "$name" "$temporary/listed" || echo "$name is not listed"
     done
 )"
+(
+    cd "$temporary"
+    "$top/bin/harrow" targets >listed 2>&1
+) || true
+expect_none "install: the installed program knows every target, and its file can be read" "$(
+    for target in targets/*.lua; do
+        name=$(basename "$target" .lua)
+        grep -q "^$name " "$temporary/listed" || echo "$name is not listed"
+        cmp -s "$target" "$top/share/harrow/targets/$name.lua" || echo "$name.lua is not installed"
+    done
+)"
+dissector=$top/share/harrow/wireshark/harrow.lua
+if ! command -v tshark >/dev/null; then
+    skip "install: tshark takes the dissector: tshark is not installed"
+else
+    # A capture without frames: the filter is an error unless the dissector is there.
+    printf '\xd4\xc3\xb2\xa1\2\0\4\0\0\0\0\0\0\0\0\0\0\0\4\0\1\0\0\0' >"$temporary/empty.pcap"
+    if tshark -X lua_script:"$dissector" -r "$temporary/empty.pcap" -Y harrow.term >"$temporary/log" 2>&1; then
+        ok "install: tshark takes the dissector"
+    else
+        not_ok "install: tshark takes the dissector" "$(cat "$temporary/log")"
+    fi
+fi
 if command -v groff >/dev/null; then
     expect_none "install: the man page is without errors" \
         "$(groff -mandoc -Tutf8 -ww "$top/share/man/man1/harrow.1" 2>&1 >/dev/null)"

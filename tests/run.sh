@@ -129,8 +129,10 @@ valgrind_tests() {
         return 0
     fi
     # What lives from ptrace, namespaces and foreign programs does not run inside valgrind; the sanitizers see it.
-    not_here='test_abuse test_filesystem test_namespaces test_process test_switch' \
-        unit_tests valgrind gcc-O2 env HARROW_TEST_QUICK=1 valgrind -q --error-exitcode=99 --leak-check=full \
+    local not_here='test_abuse test_filesystem test_ground_truth test_liar test_namespaces test_process test_switch'
+    not_here+=' test_syncs'
+    unit_tests valgrind gcc-O2 env HARROW_TEST_QUICK=1 \
+        valgrind -q --error-exitcode=99 --leak-check=full \
         --errors-for-leak-kinds=definite --child-silent-after-fork=yes
 }
 
@@ -152,7 +154,7 @@ shell_tests() {
     local script
     for script in tests/*.sh; do
         case $script in
-        tests/run.sh | tests/lib.sh | tests/determinism.sh | tests/local.sh) ;;
+        tests/run.sh | tests/lib.sh | tests/determinism.sh | tests/local.sh | tests/foreign.sh) ;;
         *) start_program shell "$(basename "$script" .sh)" "$script" ;;
         esac
     done
@@ -182,6 +184,8 @@ wait_for_all() {
 local_world() {
     wait_for_all
     start_program all local tests/local.sh
+    wait_for_all
+    start_program all foreign tests/foreign.sh
 }
 
 # The longest first, so that the processors finish together.

@@ -1,166 +1,42 @@
-/* Live nodes under abuse: strangers that send rubbish, clients that send bent requests, resets, silence, crumbs, and
- * thousands of connections, while an honest client must be served. FUZZ_SECONDS=600 makes it long. */
-#include "harness/cli/kv_internal.h"
-#include "targets/node/node.h"
+/* Live nodes under abuse: strangers that send rubbish to each port, clients that send bent requests, resets, silence,
+ * crumbs, and thousands of connections, while an honest client must be served. FUZZ_SECONDS=600 makes it long, the
+ * name of a test runs that one alone. */
+#include "tests/live_node.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
-enum { HELD_MAX = 64, CONNECTIONS = 10000, RSS_KB_MAX = 512 << 10 };
+enum { HELD_MAX = 64, CONNECTIONS = 10000, DAWDLERS = 500, RSS_KB_MAX = 1 << 20, VALUE_BYTES = 60000 };
 
-struct live {
-    char folder[64], data[80];
-    pid_t pid;
-    struct node_options o;
-    struct kv_cluster *client;
-    struct prng prng;
-    int held[HELD_MAX];
-    uint64_t puts;
+struct figures {
+    uint64_t connections, bytes, served, longest_ns;
 };
 
-static struct sockaddr_in free_address(void) { /* of a port that was free a moment ago */
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
-    socklen_t size = sizeof a;
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    assert_true(fd >= 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &size), 0);
-    close(fd);
-    return a;
+static void serve(struct live_node *l, struct figures *f) {
+    uint64_t took = live_serves(l);
+    f->served++;
+    if (took > f->longest_ns) f->longest_ns = took;
 }
 
-static void start(struct live *l, uint8_t nodes) {
-    memset(l, 0, sizeof *l);
-    snprintf(l->folder, sizeof l->folder, "/tmp/harrow-abuse-XXXXXX");
-    assert_non_null(mkdtemp(l->folder));
-    snprintf(l->data, sizeof l->data, "%s/data", l->folder);
-    l->o = (struct node_options){.nodes = nodes,
-                                 .data = l->data,
-                                 .cluster = "abuse",
-                                 .protocol = protocol_at(0),
-                                 .election_timeout_ns = 150 * NS_PER_MS,
-                                 .heartbeat_ns = 30 * NS_PER_MS,
-                                 .reads = PROTOCOL_READ_INDEX,
-                                 .snapshot_entries = 1000,
-                                 .message_bytes = 64 << 10,
-                                 .seed = 1,
-                                 .control = -1,
-                                 .log_level = LOG_ERROR};
-    for (uint8_t i = 0; i < nodes; i++) {
-        l->o.peers[i] = free_address();
-        l->o.clients[i] = free_address();
-    }
-    fflush(NULL);
-    l->pid = fork();
-    assert_true(l->pid >= 0);
-    if (l->pid == 0) {
-        struct error e;
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        dup2(open("/dev/null", O_WRONLY | O_CLOEXEC), STDERR_FILENO);
-        _exit(node_run(&l->o, &e));
-    }
-    prng_seed(&l->prng, 1, nodes);
-    for (int i = 0; i < HELD_MAX; i++) l->held[i] = -1;
-    l->client = xcalloc(1, sizeof *l->client);
-    char address[32];
-    struct error e;
-    snprintf(address, sizeof address, "127.0.0.1:%u", ntohs(l->o.clients[0].sin_port));
-    assert_int_equal(kv_cluster_parse(l->client, address, &e), 0);
-}
-
-/* Ends the node and returns how it ended. */
-static int stop(struct live *l) {
-    char command[128];
-    int status = 0;
-    for (int i = 0; i < HELD_MAX; i++)
-        if (l->held[i] >= 0) close(l->held[i]);
-    kill(l->pid, SIGTERM);
-    assert_int_equal(waitpid(l->pid, &status, 0), l->pid);
-    kv_cluster_close(l->client);
-    free(l->client);
-    snprintf(command, sizeof command, "rm -rf '%s'", l->folder);
-    assert_int_equal(system(command), 0);
-    return status;
-}
-
-/* A value goes in and comes out again. */
-static void serves(struct live *l) {
-    uint8_t text[24];
-    struct buffer memory = {0};
-    struct kv_result r;
-    struct kv_command put = {.ops_count = 1}, get = {.ops_count = 1};
-    int size = snprintf((char *)text, sizeof text, "%llu", (unsigned long long)++l->puts);
-    put.ops[0] = (struct kv_op){.kind = KV_PUT, .key = bytes_str("honest")};
-    put.ops[0].value = (struct kv_value){.kind = KV_BYTES, .bytes = bytes_of(text, (size_t)size)};
-    get.ops[0] = (struct kv_op){.kind = KV_GET, .key = bytes_str("honest")};
-    l->client->deadline_ns = cli_wall_ns() + 30 * NS_PER_S;
-    if (kv_call(l->client, &put, &memory, &r)) fail_msg("put %llu: %s", (unsigned long long)l->puts, l->client->why);
-    assert_int_equal(r.status, KV_OK);
-    if (kv_call(l->client, &get, &memory, &r)) fail_msg("get %llu: %s", (unsigned long long)l->puts, l->client->why);
-    assert_true(r.values_count == 1 && bytes_equal(r.values[0].bytes, put.ops[0].value.bytes));
-    buffer_free(&memory);
-}
-
-static size_t descriptors(const struct live *l) {
-    char path[64];
-    snprintf(path, sizeof path, "/proc/%d/fd", (int)l->pid);
-    DIR *d = opendir(path);
-    assert_non_null(d);
-    size_t count = 0;
-    while (readdir(d)) count++;
-    closedir(d);
-    return count;
-}
-
-static void fewer_descriptors(const struct live *l, size_t most) {
-    for (int i = 0; i < 300 && descriptors(l) > most; i++) usleep(50000);
-    assert_in_range(descriptors(l), 1, most);
-}
-
-static long resident_kb(const struct live *l) {
-    char path[64], line[256];
-    long kb = 0;
-    snprintf(path, sizeof path, "/proc/%d/status", (int)l->pid);
-    FILE *in = fopen(path, "r");
-    assert_non_null(in);
-    while (fgets(line, sizeof line, in))
-        if (strncmp(line, "VmRSS:", 6) == 0) kb = atol(line + 6);
-    fclose(in);
-    return kb;
+static void report(const struct live_node *l, const struct figures *f, const char *what, uint64_t before_kb) {
+    print_message("%s: %llu connections, %llu bytes; %llu times served, the longest %.1f ms; resident %llu to %llu "
+                  "KiB\n",
+                  what, (unsigned long long)f->connections, (unsigned long long)f->bytes, (unsigned long long)f->served,
+                  (double)f->longest_ns / 1e6, (unsigned long long)before_kb, (unsigned long long)live_resident_kb(l));
 }
 
 /* --- strangers ---------------------------------------------------------------------------------------------------- */
 
-static int reach(const struct sockaddr_in *to) {
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd >= 0 && connect(fd, (const struct sockaddr *)to, sizeof *to) == 0) return fd;
-    if (fd >= 0) close(fd);
-    return -1;
-}
-
-static void transmit(int fd, struct bytes b) {
-    send(fd, b.data, b.size, MSG_NOSIGNAL | MSG_DONTWAIT); /* what does not fit was abuse, too */
-}
-
-static void append_hello(struct buffer *out, uint64_t cluster, uint8_t from, uint8_t to) {
-    uint8_t hello[10];
-    memcpy(hello, &cluster, 8);
-    hello[8] = from;
-    hello[9] = to;
-    wire_append(out, WIRE_HELLO, &(struct bytes){hello, sizeof hello}, 1);
+static void transmit(struct figures *f, int fd, struct bytes b) {
+    ssize_t n = send(fd, b.data, b.size, MSG_NOSIGNAL | MSG_DONTWAIT); /* what does not fit was abuse, too */
+    if (n > 0) f->bytes += (uint64_t)n;
 }
 
 static void append_noise(struct buffer *out, struct prng *p, size_t size) {
@@ -184,24 +60,47 @@ static void append_request(struct buffer *out, struct prng *p) {
     wire_append(out, type, &(struct bytes){bytes, size}, 1);
 }
 
+static void append_frames(struct buffer *out, struct prng *p, uint64_t how) {
+    if (how != 0) live_append_hello(out, prng_chance(p, 900000) ? 0 : prng_next(p), WIRE_CLIENT, NODE_NONE);
+    if (how <= 1) append_noise(out, p, prng_below(p, 2000));
+    for (uint64_t i = prng_below(p, 40); i > 0 && how >= 2; i--) append_request(out, p);
+}
+
+static void append_http(struct buffer *out, struct prng *p, uint64_t how) {
+    static const char *const parts[] = {"GET ", "POST ", "/metrics", "/health", " HTTP/1.1", " HTTP/9",  "\r\n",
+                                        "\r\n", "\n",    ": x",      "%s%n",    "/",         "\r\n\r\n", " "};
+    size_t count = sizeof parts / sizeof *parts;
+    if (how == 0) append_noise(out, p, prng_below(p, 2000));
+    if (how == 1) buffer_printf(out, "GET /metrics HTTP/1.1\r\n\r\n");
+    for (uint64_t i = prng_below(p, 12); i > 0 && how >= 2; i--) buffer_printf(out, "%s", parts[prng_below(p, count)]);
+    if (how == 2)
+        for (int i = 0; i < 2000; i++) buffer_printf(out, "X: y\r\n");
+}
+
+struct strangers {
+    struct figures f;
+    struct prng prng;
+    struct sockaddr_in at;
+    void (*append)(struct buffer *out, struct prng *p, uint64_t how);
+    int held[HELD_MAX];
+};
+
 /* One act of abuse on one connection. */
-static void abuse(struct live *l) {
-    struct prng *p = &l->prng;
-    bool at_peers = prng_chance(p, 300000);
-    int fd = reach(at_peers ? &l->o.peers[0] : &l->o.clients[0]);
+static void abuse(struct strangers *s) {
+    struct prng *p = &s->prng;
+    int fd = live_reach(&s->at);
     if (fd < 0) return;
+    s->f.connections++;
     struct buffer out = {0};
     uint64_t how = prng_below(p, 7);
-    if (how != 0) append_hello(&out, prng_chance(p, 900000) ? 0 : prng_next(p), WIRE_CLIENT, NODE_NONE);
-    if (how <= 1) append_noise(&out, p, prng_below(p, 2000));
-    for (uint64_t i = prng_below(p, 40); i > 0 && how >= 2; i--) append_request(&out, p);
+    s->append(&out, p, how);
     if (how == 3 && out.size) out.data[prng_below(p, out.size)] ^= (uint8_t)(1u << prng_below(p, 8));
-    if (how == 4) out.size = prng_below(p, out.size);
-    for (size_t i = 0; how == 5 && i < out.size && i < 200; i++) transmit(fd, bytes_of(out.data + i, 1));
-    if (how != 5) transmit(fd, bytes_of(out.data, out.size));
+    if (how == 4) out.size = prng_below(p, out.size + 1);
+    for (size_t i = 0; how == 5 && i < out.size && i < 200; i++) transmit(&s->f, fd, bytes_of(out.data + i, 1));
+    if (how != 5) transmit(&s->f, fd, bytes_of(out.data, out.size));
     buffer_free(&out);
     if (how == 6) { /* neither read nor closed, for a while */
-        int *slot = &l->held[prng_below(p, HELD_MAX)];
+        int *slot = &s->held[prng_below(p, HELD_MAX)];
         if (*slot >= 0) close(*slot);
         *slot = fd;
         return;
@@ -211,68 +110,290 @@ static void abuse(struct live *l) {
     close(fd);
 }
 
-static uint64_t seconds(void) {
-    const char *text = getenv("FUZZ_SECONDS");
-    return text && atoi(text) > 0 ? (uint64_t)atoi(text) : 2;
+static void an_honest_client_is_served_among_strangers(const char *what, bool http, bool nodes_port,
+                                                       void (*append)(struct buffer *, struct prng *, uint64_t)) {
+    struct live_node l;
+    struct strangers s = {.append = append};
+    live_prepare(&l, 1);
+    if (http) l.o.metrics_port = live_free_port();
+    live_start(&l);
+    s.at = nodes_port || http ? l.o.peers[0] : l.o.clients[0];
+    if (http) s.at.sin_port = htons(l.o.metrics_port);
+    prng_seed(&s.prng, 1, nodes_port);
+    for (int i = 0; i < HELD_MAX; i++) s.held[i] = -1;
+    live_serves(&l);
+    size_t before = live_descriptors(&l);
+    uint64_t until = cli_wall_ns() + live_fuzz_seconds(1) * NS_PER_S, before_kb = live_resident_kb(&l);
+    while (cli_wall_ns() < until) {
+        for (int i = 0; i < 50; i++) abuse(&s);
+        serve(&l, &s.f);
+    }
+    for (int i = 0; i < HELD_MAX; i++)
+        if (s.held[i] >= 0) close(s.held[i]);
+    serve(&l, &s.f);
+    live_await_descriptors(&l, before + 4);
+    report(&l, &s.f, what, before_kb);
+    assert_in_range(live_resident_kb(&l), 1, RSS_KB_MAX);
+    assert_true(s.f.connections >= 50);
+    assert_int_equal(live_stop(&l), 0);
+    live_clean(&l);
 }
 
-static void an_honest_client_is_served_among_strangers(void **state) {
+static void strangers_at_the_clients_port(void **state) {
     (void)state;
-    struct live l;
-    start(&l, 1);
-    serves(&l);
-    size_t before = descriptors(&l);
-    uint64_t end = cli_wall_ns() + seconds() * NS_PER_S, acts = 0;
-    while (cli_wall_ns() < end) {
-        abuse(&l);
-        if (++acts % 50 == 0) serves(&l);
+    an_honest_client_is_served_among_strangers("strangers at the clients' port", false, false, append_frames);
+}
+static void strangers_at_the_nodes_port(void **state) {
+    (void)state;
+    an_honest_client_is_served_among_strangers("strangers at the nodes' port", false, true, append_frames);
+}
+static void strangers_at_the_metrics_port(void **state) {
+    (void)state;
+    an_honest_client_is_served_among_strangers("strangers at the metrics port", true, false, append_http);
+}
+
+/* --- many --------------------------------------------------------------------------------------------------------- */
+
+static rlim_t raise_files(void) {
+    struct rlimit r;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &r), 0);
+    r.rlim_cur = r.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &r);
+    return r.rlim_max;
+}
+
+static void close_all(int *fds, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        if (fds[i] >= 0) close(fds[i]);
+    free(fds);
+}
+
+static bool is_open(int fd) { /* nothing was sent, and the other side has not closed it */
+    uint8_t byte;
+    return recv(fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK) < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
+}
+
+static void store_value(struct live_node *l, const char *key) {
+    static uint8_t value[VALUE_BYTES];
+    struct buffer memory = {0};
+    struct kv_result r;
+    struct kv_command put = {.ops_count = 1};
+    put.ops[0] = (struct kv_op){.kind = KV_PUT, .key = bytes_str(key)};
+    put.ops[0].value = (struct kv_value){.kind = KV_BYTES, .bytes = bytes_of(value, sizeof value)};
+    l->client->deadline_ns = cli_wall_ns() + 20 * NS_PER_S;
+    assert_int_equal(kv_call(l->client, &put, &memory, &r), 0);
+    buffer_free(&memory);
+}
+
+/* Asks for so many large answers, and reads none. */
+static void read_slowly(struct figures *f, int fd, uint64_t answers) {
+    uint8_t bytes[64];
+    struct buffer out = {0};
+    struct kv_command get = {.ops_count = 1};
+    get.ops[0] = (struct kv_op){.kind = KV_GET, .key = bytes_str("large")};
+    live_append_hello(&out, 0, WIRE_CLIENT, NODE_NONE);
+    for (uint64_t token = 1; token <= answers; token++) {
+        memcpy(bytes, &token, 8);
+        size_t size = 8 + kv_command_encode(&get, bytes + 8, sizeof bytes - 8);
+        wire_append(&out, WIRE_REQUEST, &(struct bytes){bytes, size}, 1);
     }
-    for (int i = 0; i < HELD_MAX; i++) {
-        if (l.held[i] >= 0) close(l.held[i]);
-        l.held[i] = -1;
-    }
-    serves(&l);
-    fewer_descriptors(&l, before + 4);
-    assert_in_range(resident_kb(&l), 1, RSS_KB_MAX);
-    assert_true(acts > 100);
-    assert_int_equal(stop(&l), 0);
+    transmit(f, fd, bytes_of(out.data, out.size));
+    buffer_free(&out);
+}
+
+/* The beginning of a large frame; its rest will come byte by byte, if ever. */
+static void write_slowly(struct figures *f, int fd) {
+    static const uint8_t payload[WIRE_PAYLOAD_MAX];
+    struct buffer out = {0};
+    live_append_hello(&out, 0, WIRE_CLIENT, NODE_NONE);
+    wire_append(&out, WIRE_REQUEST, &(struct bytes){payload, sizeof payload}, 1);
+    transmit(f, fd, bytes_of(out.data, 60000));
+    buffer_free(&out);
+}
+
+static void greet(struct figures *f, int fd) {
+    struct buffer out = {0};
+    live_append_hello(&out, 0, WIRE_CLIENT, NODE_NONE);
+    transmit(f, fd, bytes_of(out.data, out.size));
+    buffer_free(&out);
 }
 
 static void ten_thousand_connections_do_not_stop_it(void **state) {
     (void)state;
-    struct rlimit limit;
-    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
-    rlim_t before_limit = limit.rlim_cur;
-    limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
-    size_t most = limit.rlim_max < CONNECTIONS + 200 ? (size_t)limit.rlim_max - 200 : CONNECTIONS;
-    struct live l;
-    start(&l, 1);
-    serves(&l);
-    size_t before = descriptors(&l), count = 0;
-    int *fds = xcalloc(most, sizeof *fds);
-    for (size_t i = 0; i < most; i++) {
-        fds[i] = reach(&l.o.clients[0]);
-        count += fds[i] >= 0;
-        if (i % 1000 == 0) serves(&l);
+    size_t files = raise_files(), count = files < CONNECTIONS + 200 ? files - 200 : CONNECTIONS, reached = 0;
+    struct live_node l;
+    struct figures f = {0}, alone = {0};
+    live_prepare(&l, 1);
+    live_start(&l);
+    store_value(&l, "large");
+    for (int i = 0; i < 20; i++) serve(&l, &alone);
+    size_t before = live_descriptors(&l);
+    uint64_t before_kb = live_resident_kb(&l);
+    int *fds = xcalloc(count, sizeof *fds);
+    for (size_t i = 0; i < count; i++) {
+        fds[i] = live_reach(&l.o.clients[0]);
+        reached += fds[i] >= 0;
+        if (fds[i] < 0) continue;
+        if (i < DAWDLERS)
+            read_slowly(&f, fds[i], 10);
+        else if (i < 2 * DAWDLERS)
+            write_slowly(&f, fds[i]);
+        else if (i % 2)
+            greet(&f, fds[i]); /* and idles; the others have not even said HELLO */
+        if (i % 500 == 0) serve(&l, &f);
     }
-    if (most < CONNECTIONS) print_message("only %zu connections: the limit of open files is low\n", most);
-    assert_true(count > most / 2);
-    serves(&l);
-    for (size_t i = 0; i < most; i++)
-        if (fds[i] >= 0) close(fds[i]);
-    free(fds);
-    fewer_descriptors(&l, before + 4);
-    serves(&l);
-    assert_int_equal(stop(&l), 0);
-    limit.rlim_cur = before_limit;
-    setrlimit(RLIMIT_NOFILE, &limit);
+    if (count < CONNECTIONS) print_message("only %zu connections: the limit of open files is low\n", count);
+    f.connections = reached;
+    for (uint64_t until = cli_wall_ns() + live_fuzz_seconds(1) * NS_PER_S; cli_wall_ns() < until;) {
+        for (size_t i = DAWDLERS; i < 2 * DAWDLERS; i++) transmit(&f, fds[i], bytes_str("x"));
+        serve(&l, &f);
+    }
+    assert_true(reached > count - 10);
+    print_message("served alone at %.1f ms at most\n", (double)alone.longest_ns / 1e6);
+    report(&l, &f, "ten thousand connections", before_kb);
+    assert_in_range(live_resident_kb(&l), 1, RSS_KB_MAX);
+    close_all(fds, count);
+    live_await_descriptors(&l, before + 4);
+    serve(&l, &f);
+    assert_int_equal(live_stop(&l), 0);
+    live_clean(&l);
 }
 
-int main(void) {
+/* Each may keep 4 MiB of them waiting, but not all together. */
+static void unread_answers_do_not_take_all_memory(void **state) {
+    (void)state;
+    size_t files = raise_files(), count = files < 900 ? files - 200 : 700;
+    struct live_node l;
+    struct figures f = {0};
+    live_prepare(&l, 1);
+    live_start(&l);
+    store_value(&l, "large");
+    uint64_t before_kb = live_resident_kb(&l);
+    int *fds = xcalloc(count, sizeof *fds), small = 4096;
+    for (size_t i = 0; i < count; i++) {
+        fds[i] = live_reach(&l.o.clients[0]);
+        assert_true(fds[i] >= 0);
+        setsockopt(fds[i], SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+        read_slowly(&f, fds[i], 12);
+        if (i % 100 == 0) serve(&l, &f);
+    }
+    f.connections = count;
+    live_await_log(&l, "all connections hold too much memory");
+    serve(&l, &f);
+    report(&l, &f, "unread answers", before_kb);
+    assert_in_range(live_resident_kb(&l), 1, RSS_KB_MAX);
+    close_all(fds, count);
+    serve(&l, &f);
+    assert_int_equal(live_stop(&l), 0);
+    live_clean(&l);
+}
+
+static void beyond_the_limit_connections_are_refused_aloud(void **state) {
+    (void)state;
+    enum { FILES = 1000, MANY = 900 };
+    struct live_node l;
+    struct figures f = {0};
+    if (raise_files() < MANY + 100) {
+        print_message("skip connections beyond the limit: too few open files here\n");
+        skip();
+    }
+    live_prepare(&l, 1);
+    l.files_max = FILES;
+    live_start(&l);
+    serve(&l, &f);
+    int *fds = xcalloc(MANY, sizeof *fds);
+    size_t refused = 0;
+    for (size_t i = 0; i < MANY; i++) {
+        fds[i] = live_reach(&l.o.clients[0]);
+        if (fds[i] >= 0) greet(&f, fds[i]);
+    }
+    live_await_log(&l, "\"connections_full\"");
+    serve(&l, &f); /* who was there before is served */
+    for (size_t i = 0; i < MANY; i++) refused += fds[i] < 0 || !is_open(fds[i]);
+    assert_in_range(refused, MANY - FILES / 2 - 200, MANY - FILES / 2);
+    assert_int_equal(live_log_count(&l, "\"connections_full\""), 1);
+    close_all(fds, MANY);
+    assert_int_equal(live_stop(&l), 0);
+    live_clean(&l);
+}
+
+/* Connections that say nothing at the nodes' port must not keep a node out. */
+static void a_crowd_of_silent_callers_does_not_keep_a_peer_out(void **state) {
+    (void)state;
+    enum { CROWD = 600 };
+    struct live_node l;
+    struct wire_status status;
+    live_prepare(&l, 3);
+    live_start(&l);
+    live_status(&l, &status);
+    int *fds = xcalloc(CROWD, sizeof *fds), peer = -1;
+    for (size_t i = 0; i < CROWD; i++) {
+        fds[i] = live_reach(&l.o.peers[0]);
+        assert_true(fds[i] >= 0);
+        if (i != CROWD / 2) continue;
+        struct buffer out = {0};
+        peer = live_reach(&l.o.peers[0]);
+        assert_true(peer >= 0);
+        live_append_hello(&out, node_cluster_id("abuse"), 1, 0);
+        assert_int_equal(send(peer, out.data, out.size, MSG_NOSIGNAL), (ssize_t)out.size);
+        buffer_free(&out);
+    }
+    assert_true(live_closes(fds[0]));
+    assert_true(live_closes(fds[CROWD / 3]));
+    assert_true(is_open(peer));
+    assert_true(is_open(fds[CROWD - 1]));
+    assert_in_range(live_log_count(&l, "\"connection_refused\""), 1, 100); /* of several hundred */
+    close(peer);
+    close_all(fds, CROWD);
+    assert_int_equal(live_stop(&l), 0);
+    live_clean(&l);
+}
+
+/* Requests for metrics that never end must not keep others from theirs. */
+static void dawdlers_do_not_keep_the_metrics(void **state) {
+    (void)state;
+    enum { MANY = 200 };
+    struct live_node l;
+    struct sockaddr_in at;
+    char text[65536];
+    static const char whole[] = "GET /metrics HTTP/1.1\r\n\r\n";
+    live_prepare(&l, 1);
+    l.o.metrics_port = live_free_port();
+    live_start(&l);
+    live_serves(&l);
+    at = l.o.peers[0];
+    at.sin_port = htons(l.o.metrics_port);
+    int *fds = xcalloc(MANY, sizeof *fds);
+    for (size_t i = 0; i < MANY; i++) {
+        fds[i] = live_reach(&at);
+        if (fds[i] >= 0) send(fds[i], whole, i % 20, MSG_NOSIGNAL);
+    }
+    int fd = live_reach(&at);
+    assert_true(fd >= 0);
+    assert_int_equal(send(fd, whole, sizeof whole - 1, MSG_NOSIGNAL), sizeof whole - 1);
+    size_t size = 0;
+    for (ssize_t n = 1; n > 0 && size<sizeof text - 1; size += n> 0 ? (size_t)n : 0)
+        n = recv(fd, text + size, sizeof text - 1 - size, 0);
+    text[size] = 0;
+    assert_non_null(strstr(text, "200 OK"));
+    assert_non_null(strstr(text, "\nharrow_term "));
+    close(fd);
+    close_all(fds, MANY);
+    assert_int_equal(live_stop(&l), 0);
+    live_clean(&l);
+}
+
+int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(an_honest_client_is_served_among_strangers),
+        cmocka_unit_test(strangers_at_the_clients_port),
+        cmocka_unit_test(strangers_at_the_nodes_port),
+        cmocka_unit_test(strangers_at_the_metrics_port),
         cmocka_unit_test(ten_thousand_connections_do_not_stop_it),
+        cmocka_unit_test(unread_answers_do_not_take_all_memory),
+        cmocka_unit_test(beyond_the_limit_connections_are_refused_aloud),
+        cmocka_unit_test(a_crowd_of_silent_callers_does_not_keep_a_peer_out),
+        cmocka_unit_test(dawdlers_do_not_keep_the_metrics),
     };
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -119,7 +119,7 @@ static void a_scenario_can_pin_its_run_and_the_command_line_stands_over_it(void 
     assert_int_equal(o.sets_count, 2);
     assert_string_equal(o.sets[0].key, "keys");
     assert_string_equal(o.sets[1].value, "9");
-    c.given = option_bit(OPTION_SEED);
+    c.given = OPTION_BIT(OPTION_SEED);
     c.seed = 8;
     cli_source_options(&s, &c, sets, &o, &seed_known);
     assert_int_equal(o.seed, 8);

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "nemesis/disk.h"
+#include "nemesis/fault.h"
 
 static const struct disk_crash all_lost = {0, 0}, all_kept = {1000000, 0}, all_torn = {0, 1000000};
 
@@ -394,6 +394,149 @@ static void failed_writes_write_nothing(void **state) {
     sim_disk_free(&b.disk);
 }
 
+static void a_lying_sync_makes_nothing_durable(void **state) {
+    (void)state;
+    struct bench b;
+    struct disk *d = setup(&b, 1);
+    make_file(d, "f", "old");
+    make_file(d, "g", "G");
+    uint32_t file = open_file(d, "f");
+    write_text(d, file, 0, "lie");
+    b.disk.condition.sync_lie_ppm = 1000000;
+    assert_int_equal(d->ops->sync(d, file, 1), 0);
+    assert_int_equal(sim_disk_sync_done(&b.disk, file, 1), 0);
+    assert_int_equal(d->ops->sync_now(d, file), 0);
+    assert_int_equal(d->ops->rename(d, "g", "h"), 0);
+    assert_int_equal(d->ops->sync_dir(d), 0);
+    make_file(d, "new", "N");
+    assert_int_equal(b.disk.counters.syncs_lied, 4);
+    assert_int_equal(b.disk.counters.sync_errors, 0);
+    assert_true(sim_disk_unsynced(&b.disk) > 0);
+    expect(d, "f", "lie"); /* the cache shows it all */
+    expect(d, "h", "G");
+    expect(d, "new", "N");
+    sim_disk_power_loss(&b.disk, all_lost);
+    expect(d, "f", "old");
+    expect(d, "g", "G");
+    expect(d, "h", NULL);
+    expect(d, "new", NULL);
+    sim_disk_free(&b.disk);
+}
+
+static void an_honest_sync_makes_up_for_a_lie(void **state) {
+    (void)state;
+    struct bench b;
+    struct disk *d = setup(&b, 1);
+    uint32_t file = open_file(d, "f");
+    write_text(d, file, 0, "data");
+    b.disk.condition.sync_lie_ppm = 1000000;
+    assert_int_equal(d->ops->sync_now(d, file), 0);
+    b.disk.condition.sync_lie_ppm = 0;
+    assert_int_equal(d->ops->sync_now(d, file), 0);
+    assert_int_equal(sim_disk_unsynced(&b.disk), 0);
+    sim_disk_power_loss(&b.disk, all_lost);
+    expect(d, "f", "data");
+    sim_disk_free(&b.disk);
+}
+
+static void as_many_syncs_lie_as_asked_for(void **state) {
+    (void)state;
+    struct bench b;
+    struct disk *d = setup(&b, 1);
+    uint32_t file = open_file(d, "f"), lied = 0;
+    b.disk.condition.sync_lie_ppm = 300000;
+    for (uint32_t i = 0; i < 2000; i++) {
+        write_text(d, file, 0, "x");
+        uint64_t before = sim_disk_unsynced(&b.disk);
+        assert_int_equal(d->ops->sync_now(d, file), 0);
+        lied += sim_disk_unsynced(&b.disk) == before;
+    }
+    assert_int_equal(b.disk.counters.syncs_lied, lied);
+    assert_in_range(lied, 600 - 123, 600 + 123); /* six standard deviations */
+    sim_disk_free(&b.disk);
+}
+
+static void failed_reads_say_so_and_harm_nothing(void **state) {
+    (void)state;
+    struct bench b;
+    struct disk *d = setup(&b, 1);
+    make_file(d, "f", "data");
+    uint32_t file = open_file(d, "f"), failed = 0;
+    char text[5] = {0};
+    b.disk.condition.read_error_ppm = 200000;
+    for (uint32_t i = 0; i < 2000; i++) {
+        int status = d->ops->read(d, file, 0, text, 4);
+        assert_true(status == 0 || status == -EIO);
+        if (status == 0) assert_string_equal(text, "data");
+        failed += status != 0;
+    }
+    assert_in_range(failed, 400 - 108, 400 + 108);
+    assert_int_equal(b.disk.counters.read_errors, failed);
+    assert_int_equal(b.disk.counters.reads, 2000);
+    b.disk.condition.read_error_ppm = 0;
+    expect(d, "f", "data");
+    sim_disk_free(&b.disk);
+}
+
+static void a_rotten_read_is_one_bit_off_and_the_disk_is_not(void **state) {
+    (void)state;
+    struct bench b;
+    struct disk *d = setup(&b, 1);
+    make_file(d, "f", "01234567");
+    uint32_t file = open_file(d, "f"), rotten = 0;
+    bool seen[64] = {false};
+    uint8_t right[8], found[8];
+    memcpy(right, "01234567", 8);
+    b.disk.condition.read_rot_ppm = 500000;
+    for (uint32_t i = 0; i < 2000; i++) {
+        int bits = 0;
+        assert_int_equal(d->ops->read(d, file, 0, found, 8), 0);
+        for (size_t bit = 0; bit < 64; bit++) {
+            if (!((found[bit / 8] ^ right[bit / 8]) >> bit % 8 & 1)) continue;
+            seen[bit] = true;
+            bits++;
+        }
+        assert_true(bits <= 1);
+        rotten += bits == 1;
+    }
+    for (size_t bit = 0; bit < 64; bit++) assert_true(seen[bit]);
+    assert_in_range(rotten, 1000 - 135, 1000 + 135);
+    assert_int_equal(b.disk.counters.bits_rotted, rotten);
+    assert_int_equal(d->ops->read(d, file, 0, found, 0), 0); /* nothing of nothing */
+    b.disk.condition.read_rot_ppm = 0;
+    expect(d, "f", "01234567");
+    sim_disk_power_loss(&b.disk, all_lost);
+    expect(d, "f", "01234567");
+    sim_disk_free(&b.disk);
+}
+
+static void two_conditions_add_up(void **state) {
+    (void)state;
+    struct disk_condition a = {.sync_error_ppm = 500000,
+                               .sync_stall_ns = 5,
+                               .capacity_bytes = 7,
+                               .sync_lie_ppm = 500000,
+                               .read_error_ppm = 200000,
+                               .read_rot_ppm = 1000000,
+                               .io_delay_ns = 3};
+    struct disk_condition b = {.sync_stall_ns = 6,
+                               .capacity_bytes = 4,
+                               .sync_lie_ppm = 500000,
+                               .read_error_ppm = 500000,
+                               .read_rot_ppm = 1,
+                               .io_delay_ns = 4};
+    struct disk_condition sum = disk_condition_add(a, b);
+    assert_int_equal(sum.sync_error_ppm, 500000);
+    assert_int_equal(sum.write_error_ppm, 0);
+    assert_int_equal(sum.sync_stall_ns, 11);
+    assert_int_equal(sum.capacity_bytes, 4);
+    assert_int_equal(sum.sync_lie_ppm, 750000);
+    assert_int_equal(sum.read_error_ppm, 600000);
+    assert_int_equal(sum.read_rot_ppm, 1000000);
+    assert_int_equal(sum.io_delay_ns, 7);
+    assert_int_equal(disk_condition_add((struct disk_condition){0}, b).capacity_bytes, 4);
+}
+
 static void reads_past_the_end_fail(void **state) {
     (void)state;
     struct bench b;
@@ -513,6 +656,12 @@ int main(void) {
         cmocka_unit_test(an_open_file_outlives_its_name),
         cmocka_unit_test(a_failed_sync_may_have_lost_what_the_cache_still_shows),
         cmocka_unit_test(failed_writes_write_nothing),
+        cmocka_unit_test(a_lying_sync_makes_nothing_durable),
+        cmocka_unit_test(an_honest_sync_makes_up_for_a_lie),
+        cmocka_unit_test(as_many_syncs_lie_as_asked_for),
+        cmocka_unit_test(failed_reads_say_so_and_harm_nothing),
+        cmocka_unit_test(a_rotten_read_is_one_bit_off_and_the_disk_is_not),
+        cmocka_unit_test(two_conditions_add_up),
         cmocka_unit_test(reads_past_the_end_fail),
         cmocka_unit_test(rot_flips_exactly_one_durable_bit),
         cmocka_unit_test(a_cleared_disk_repeats_what_a_new_one_did),

@@ -124,6 +124,9 @@ static void mistakes_in_a_file_name_the_line(void **state) {
         {"local x = io\nreturn { doc = 'd', " REST "}", "x/t.lua:1: undeclared global 'io'"},
         {"http.connect('http://127.0.0.1:1')\nreturn { doc = 'd', " REST "}", "x/t.lua:1: only functions of"},
         {"\nwhile true do end", "x/t.lua:2: out of time: an endless loop?"},
+        {"return { doc = 'd', settings = { a = {} }, " REST "}", "x/t.lua: setting 'a' has no values"},
+        {"return { doc = 'd', settings = { a = print }, " REST "}", "x/t.lua: setting 'a' is a text, its default,"},
+        {"return { doc = 'd', settings = { ['a:b'] = 1 }, " REST "}", "x/t.lua: a setting's name is made of letters"},
         {"return { doc = string.rep('x', 1 << 30), " REST "}", "x/t.lua: more than 67108864 bytes of memory"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -159,6 +162,41 @@ static void what_is_missing_is_named(void **state) {
     assert_non_null(t);
     assert_string_equal(foreign_name(t), "mine");
     assert_string_equal(foreign_missing(t), "needs the command no-such-command: apt-get install p");
+    foreign_free(t);
+}
+
+static void expect_setting(const struct foreign_target *t, const char *spec, const char *flush, const char *port) {
+    struct error e = {""};
+    char **settings = foreign_settings(t, spec, &e);
+    if (!settings) fail_msg("%s: %s", spec, e.text);
+    assert_string_equal(settings[0], "flush");
+    assert_string_equal(settings[1], flush);
+    assert_string_equal(settings[2], "port");
+    assert_string_equal(settings[3], port);
+    assert_null(settings[4]);
+    foreign_settings_free(settings);
+}
+
+static void settings_stand_behind_the_name(void **state) {
+    (void)state;
+    static const char text[] = "return { doc = 'd', settings = { port = 80, flush = { 'always', 'never' } }, " REST "}";
+    static const char *const refused[][2] = {
+        {"t:flush=now", "flush of t cannot be \"now\"; it is one of always, never"},
+        {"t:flush=never:fluss=never", "t has no setting fluss; it has flush, port"},
+        {"t:port=81:always", "\"always\" is no setting; write NAME=VALUE"},
+    };
+    struct error e = {""};
+    struct foreign_target *t = foreign_load("t.lua", bytes_str(text), &e);
+    if (!t) fail_msg("%s", e.text);
+    expect_setting(t, "t", "always", "80");
+    expect_setting(t, "t:flush=never", "never", "80");
+    expect_setting(t, "./a:b/t.lua:port=81:flush=never:port=82", "never", "82");
+    expect_setting(t, "t:port=", "always", "");
+    assert_int_equal(foreign_name_size("./a:b/t.lua:port=81"), strlen("./a:b/t.lua"));
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        assert_null(foreign_settings(t, refused[i][0], &e));
+        assert_string_equal(e.text, refused[i][1]);
+    }
     foreign_free(t);
 }
 
@@ -237,10 +275,11 @@ static void what_goes_wrong_is_info_for_writes_and_fail_for_reads(void **state) 
 
 static void a_runaway_call_ends(void **state) {
     (void)state;
-    struct fixture f = start("write = function() while true do pcall(function() while true do end end) end end,\n"
-                             "add = function() local t = {} while true do t[#t + 1] = string.rep('x', 1 << 20) .. #t end end,\n"
-                             "read = function() return ok(1) end",
-                             1);
+    struct fixture f =
+        start("write = function() while true do pcall(function() while true do end end) end end,\n"
+              "add = function() local t = {} while true do t[#t + 1] = ('x'):rep(1 << 20) .. #t end end,\n"
+              "read = function() return ok(1) end",
+              1);
     struct answer a = call(f.pool, "write", nothing, 50 * NS_PER_MS);
     assert_int_equal(a.status, FOREIGN_INFO);
     assert_non_null(strstr(a.text, "out of time"));
@@ -319,7 +358,7 @@ static void http_answers_and_failures_tell_whether_anything_was_sent(void **stat
     server_end(&s);
     f = start(HTTP_WRITE, s.port); /* nobody listens any more */
     a = call(f.pool, "write", nothing, 5 * NS_PER_S);
-    assert_int_equal(a.status, FOREIGN_FAIL);
+    assert_int_equal(a.status, FOREIGN_REFUSED);
     assert_string_equal(a.text, "connect");
     end(f);
     server_start(&s, "Name: value\r\n", NULL, true);
@@ -478,7 +517,9 @@ static void etcd_serves_and_a_stopped_one_is_info(void **state) {
     }
     char folder[] = "/tmp/harrow-etcd-XXXXXX";
     assert_non_null(mkdtemp(folder));
-    struct foreign_cluster c = {.size = 1};
+    char **settings = foreign_settings(t, "etcd", &e);
+    assert_non_null(settings);
+    struct foreign_cluster c = {.size = 1, .settings = (const char *const *)settings};
     snprintf(c.nodes[0].address, sizeof c.nodes[0].address, "127.77.%d.1", getpid() % 250);
     snprintf(c.nodes[0].folder, sizeof c.nodes[0].folder, "%s", folder);
     struct foreign_command command;
@@ -517,16 +558,18 @@ static void etcd_serves_and_a_stopped_one_is_info(void **state) {
     assert_int_equal(a.list_size, 2);
     assert_int_equal(a.last, 4);
     kill(pid, SIGSTOP);
+    assert_int_equal(waitpid(pid, NULL, WUNTRACED), pid); /* until then some of its threads still run */
     a = call(p, "write", integer(6), 300 * NS_PER_MS);
     assert_int_equal(a.status, FOREIGN_INFO);
     assert_int_equal(call(p, "read", nothing, 300 * NS_PER_MS).status, FOREIGN_FAIL);
     kill(pid, SIGKILL);
     waitpid(pid, NULL, 0);
     a = call(p, "write", integer(6), timeout_ns);
-    assert_int_equal(a.status, FOREIGN_FAIL);
+    assert_int_equal(a.status, FOREIGN_REFUSED);
     assert_string_equal(a.text, "connect");
     foreign_pool_free(p);
     foreign_command_free(&command);
+    foreign_settings_free(settings);
     foreign_free(t);
     char *clean = xformat("rm -rf %s", folder);
     assert_int_equal(system(clean), 0);
@@ -538,6 +581,7 @@ int main(void) {
         cmocka_unit_test(mistakes_in_a_file_name_the_line),
         cmocka_unit_test(shipped_targets_load),
         cmocka_unit_test(what_is_missing_is_named),
+        cmocka_unit_test(settings_stand_behind_the_name),
         cmocka_unit_test(a_node_has_a_command_and_files),
         cmocka_unit_test(values_make_the_round_trip),
         cmocka_unit_test(what_goes_wrong_is_info_for_writes_and_fail_for_reads),

@@ -124,6 +124,11 @@ static void what_cannot_be_started_is_told(void **state) {
     o = plain(RUN("true"));
     o.network = STDERR_FILENO;
     expect_failure(&o, "network namespace");
+    o = plain(RUN("true")); /* a start that fails as a fault */
+    o.exec_error = ENOMEM;
+    expect_failure(&o, "Cannot allocate memory");
+    o.patch_clock = process_clock_unavailable() == NULL;
+    expect_failure(&o, "Cannot allocate memory");
     unlink(script);
     rmdir(folder);
 }

@@ -120,7 +120,8 @@ static void crash(struct node *n) {
     boot(n);
 }
 
-static struct world *world_new(uint64_t seed, const char *mutant, bool recorded) {
+/* bytes_max: of each recording; 0: none is made. */
+static struct world *world_new(uint64_t seed, const char *mutant, uint64_t bytes_max) {
     struct world *w = xcalloc(1, sizeof *w);
     snprintf(w->folder, sizeof w->folder, "/tmp/harrow-record-XXXXXX");
     assert_non_null(mkdtemp(w->folder));
@@ -136,7 +137,8 @@ static struct world *world_new(uint64_t seed, const char *mutant, bool recorded)
         sim_disk_init(&n->disk, &n->prng, on_sync, n);
         struct config c = config_of(n);
         path_of(w, id, path);
-        n->recorder = recorder_new(protocol_at(0), mutant ? mutant_find(mutant) : NULL, &c, recorded ? path : NULL, &e);
+        n->recorder = recorder_new(protocol_at(0), mutant ? mutant_find(mutant) : NULL, &c, bytes_max ? path : NULL,
+                                   bytes_max, &e);
         assert_non_null(n->recorder);
         boot(n);
     }
@@ -251,7 +253,7 @@ static void expect_same(const struct world *w, uint8_t id, uint64_t hash, const 
 
 static void replays(const char *mutant, bool ended, bool bad_disks) {
     for (uint64_t seed = 1; seed <= 3; seed++) {
-        struct world *w = world_new(seed, mutant, true);
+        struct world *w = world_new(seed, mutant, UINT64_MAX);
         run(w, 6000, bad_disks);
         uint64_t hash[NODES], answers = 0;
         struct probe probe[NODES];
@@ -286,11 +288,36 @@ static void what_was_recorded_does_not_need_an_orderly_end(void **state) {
     replays(NULL, false, false);
 }
 
+/* The node goes on; its recording is whole up to where it ends, and says why. */
+static void a_recording_ends_in_order_at_its_size(void **state) {
+    (void)state;
+    enum { BYTES_MAX = 100000, ONE_INPUT_MAX = 50000 };
+    struct world *w = world_new(9, NULL, BYTES_MAX);
+    run(w, 6000, false);
+    for (uint8_t id = 0; id < NODES; id++) {
+        const char *why = recorder_error(w->nodes[id].recorder);
+        assert_non_null(why);
+        assert_non_null(strstr(why, "--record-max-mib"));
+        assert_true(replica_running(recorder_replica(w->nodes[id].recorder)));
+        struct bytes file = file_of(w, id);
+        struct replay_report report;
+        struct error e = {{0}};
+        assert_in_range(file.size, BYTES_MAX, BYTES_MAX + ONE_INPUT_MAX);
+        if (recording_replay(file, NULL, NULL, &report, &e)) fail_msg("%s", e.text);
+        assert_false(report.cut);
+        assert_false(report.differs);
+        assert_true(report.inputs > 500);
+        assert_true(report.last_ns < w->now_ns);
+        free((void *)(uintptr_t)file.data);
+    }
+    world_free(w);
+}
+
 static void recording_changes_nothing(void **state) {
     (void)state;
     uint64_t hash[2][NODES];
     for (int recorded = 0; recorded < 2; recorded++) {
-        struct world *w = world_new(7, NULL, recorded);
+        struct world *w = world_new(7, NULL, recorded ? UINT64_MAX : 0);
         run(w, 3000, true);
         for (uint8_t id = 0; id < NODES; id++)
             hash[recorded][id] = replica_state_hash(recorder_replica(w->nodes[id].recorder));
@@ -302,7 +329,7 @@ static void recording_changes_nothing(void **state) {
 /* --- what is wrong with a file ------------------------------------------------------------------------------------ */
 
 static struct bytes recorded(struct world **w) {
-    *w = world_new(5, NULL, true);
+    *w = world_new(5, NULL, UINT64_MAX);
     run(*w, 1500, false);
     end_recordings(*w);
     return file_of(*w, 0);
@@ -391,7 +418,7 @@ static void a_recording_that_cannot_be_written_is_an_error(void **state) {
     struct node n = {.id = 0};
     struct config c = config_of(&n);
     struct error e = {{0}};
-    assert_null(recorder_new(protocol_at(0), NULL, &c, "/nowhere/at/all", &e));
+    assert_null(recorder_new(protocol_at(0), NULL, &c, "/nowhere/at/all", UINT64_MAX, &e));
     assert_non_null(strstr(e.text, "/nowhere/at/all"));
 }
 
@@ -401,6 +428,7 @@ int main(void) {
         cmocka_unit_test(errors_of_its_disk_are_part_of_a_recording),
         cmocka_unit_test(a_mutant_is_replayed_as_the_mutant),
         cmocka_unit_test(what_was_recorded_does_not_need_an_orderly_end),
+        cmocka_unit_test(a_recording_ends_in_order_at_its_size),
         cmocka_unit_test(recording_changes_nothing),
         cmocka_unit_test(a_cut_file_replays_up_to_the_cut_and_says_so),
         cmocka_unit_test(a_damaged_file_is_refused_with_the_offset),

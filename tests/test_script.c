@@ -196,6 +196,10 @@ static void mistakes_are_explained(void **state) {
          "test.lua:2: check: a name and a function are needed: check(\"name\", function(history) ... end)"},
         {"\nlocal e = every {}", "test.lua:2: every: the fault is missing: every { fault = partition.halves() }"},
         {"\nlocal e = every { falt = 1 }", "test.lua:2: every: unknown option 'falt'; there are: ..."},
+        {"\nlocal p = partition.ring { q = 1 }", "test.lua:2: partition.ring: unknown option 'q'; there are: filter"},
+        {"\nlocal n = network.corrupt { checksums = 'maybe' }",
+         "test.lua:2: network.corrupt: checksums must be \"repaired\" or \"broken\""},
+        {"\nlocal d = disk.lie(1, { syncs = 1 })", "test.lua:2: disk.lie: unknown option 'syncs'; there are: sync"},
         {"\nlocal n = network.loss { q = 1 }", "test.lua:2: network.loss: unknown option 'q'; there are: ..."},
         {"\nlocal a = all_of(1)",
          "test.lua:2: a fault is needed (a table with start and stop, such as partition.halves()), not a number"},
@@ -362,6 +366,14 @@ static void errors_in_a_nemesis_name_the_line_and_leave_no_fault(void **state) {
         {"function(c)\nc:isolat(1) end", "test.lua:2: attempt to call a nil value (method 'isolat')"},
         {"function(c)\nc:start(network.loss { p = 3 }) end",
          "test.lua:2: packet loss: loss = 3 is out of range; it may be from 0 to 1"},
+        {"function(c)\nc:start(partition.halves { filter = 5 }) end",
+         "test.lua:2: partition halves: filter must be a text, not a number"},
+        {"function(c)\nc:start(network.loss { filter = string.rep('x', 300) }) end",
+         "test.lua:2: packet loss: filter must have less than 256 characters"},
+        {"function(c)\nc:start(disk.rot(1, { read = 2 })) end",
+         "test.lua:2: disk rot: read_rot = 2 is out of range; it may be from 0 to 1"},
+        {"function(c)\nc:start(process.start_failure(1, { times = 0 })) end",
+         "test.lua:2: start failure: failed_starts = 0 is out of range; it may be from 1 to 1000"},
         {"function(c)\nc:power_loss(1, { keep = 2 }) end",
          "test.lua:2: power loss: keep = 2 is out of range; it may be from 0 to 1"},
         {"function(c)\nparam('late', 1) end",
@@ -510,6 +522,11 @@ static void strengths_arrive_in_the_right_units(void **state) {
     f = started(&t, "network.corrupt { checksums = 'repaired' }");
     assert_int_equal(f->link.damage_ppm, 0);
     assert_int_equal(f->link.corrupt_ppm, 50000);
+    assert_true(f->corrupt_regardless);
+    stage_free(&t);
+    f = started(&t, "network.corrupt()");
+    assert_int_equal(f->link.corrupt_ppm, 50000);
+    assert_false(f->corrupt_regardless);
     stage_free(&t);
     f = started(&t, "network.slow_link()");
     assert_int_equal(f->link.rate_bytes_per_s, 100000);
@@ -537,9 +554,94 @@ static void strengths_arrive_in_the_right_units(void **state) {
     f = started(&t, "disk.full(1, { bytes = 4096 })");
     assert_int_equal(f->disk.capacity_bytes, 4096);
     stage_free(&t);
+    f = started(&t, "disk.full(1, { bytes = { 4096, 8192 } })"); /* drawn as a whole number */
+    assert_in_range(f->disk.capacity_bytes, 4096, 8192);
+    stage_free(&t);
     f = started(&t, "process.slow(1, { percent = 15 })");
     assert_int_equal(f->slow_percent, 15);
     stage_free(&t);
+}
+
+static void faults_of_disks_arrive_each_in_its_own_field(void **state) {
+    (void)state;
+    static const struct {
+        const char *fault;
+        struct disk_condition disk;
+    } cases[] = {
+        {"disk.lie(2)", {.sync_lie_ppm = 1000000}},
+        {"disk.lie(2, { sync = 0.25 })", {.sync_lie_ppm = 250000}},
+        {"disk.read_error(2)", {.read_error_ppm = 50000}},
+        {"disk.read_error(2, { read = 1 })", {.read_error_ppm = 1000000}},
+        {"disk.rot(2)", {.read_rot_ppm = 10000}},
+        {"disk.rot(2, { read = 0.5 })", {.read_rot_ppm = 500000}},
+        {"disk.slow(2)", {.io_delay_ns = 10 * NS_PER_MS}},
+        {"disk.slow(2, { by = 0.5 })", {.io_delay_ns = 500 * NS_PER_MS}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct stage t;
+        const struct fault_spec *f = started(&t, cases[i].fault);
+        assert_int_equal(f->kind, FAULT_DISK);
+        assert_int_equal(f->nodes, 2);
+        assert_memory_equal(&f->disk, &cases[i].disk, sizeof f->disk);
+        stage_free(&t);
+    }
+}
+
+static void nodes_are_killed_in_order_or_fail_to_start(void **state) {
+    (void)state;
+    struct stage t;
+    const struct fault_spec *f = started(&t, "process.kill(3)");
+    assert_true(f->kind == FAULT_KILL && f->kill.grace_ns == 0 && f->kill.failed_starts == 0);
+    stage_free(&t);
+    f = started(&t, "process.terminate(3)");
+    assert_true(f->kind == FAULT_KILL && f->kill.grace_ns == 10 * NS_PER_S && f->kill.failed_starts == 0);
+    assert_int_equal(f->nodes, 4);
+    stage_free(&t);
+    f = started(&t, "process.start_failure(3, { times = { 2, 5 } })");
+    assert_true(f->kind == FAULT_KILL && f->kill.grace_ns == 0);
+    assert_in_range(f->kill.failed_starts, 2, 5);
+    stage_free(&t);
+    t = stage_new("function(c) c:terminate({ 1, 2 }, { grace = 2 }) sleep(1) c:start_node(2) end", 1);
+    stage_run(&t, 0.5);
+    assert_int_equal(t.w->faults[0].spec.kill.grace_ns, 2 * NS_PER_S);
+    stage_run(&t, 5);
+    assert_int_equal(t.w->faults[0].end_ns, NS_PER_S);
+    stage_free(&t);
+}
+
+static void every_fault_of_links_takes_a_filter(void **state) {
+    (void)state;
+    static const char *const faults[] = {
+        "partition.isolate(1, { filter = 'udp' })",
+        "partition.one(1, { filter = 'udp' })",
+        "partition.halves { filter = 'udp' }",
+        "partition.majority_minority { leader = 'minority', filter = 'udp' }",
+        "partition.ring { filter = 'udp' }",
+        "partition.bridge(nil, { filter = 'udp' })",
+        "partition.one_way(1, nil, { filter = 'udp' })",
+        "partition.groups({ { 1 } }, { filter = 'udp' })",
+        "network.delay { filter = 'udp' }",
+        "network.loss { filter = 'udp' }",
+        "network.duplicate { filter = 'udp' }",
+        "network.reorder { filter = 'udp' }",
+        "network.corrupt { checksums = 'repaired', filter = 'udp' }",
+        "network.rate { filter = 'udp' }",
+        "network.slow_link { filter = 'udp' }",
+        "network.storm { filter = 'udp' }",
+    };
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
+        struct stage t;
+        assert_string_equal(started(&t, faults[i])->filter, "udp");
+        stage_free(&t);
+        char *scenario =
+            xformat("return { workload = register {},\n nemesis = function(c) c:start(%s) end }", faults[i]);
+        struct error e = {""};
+        struct script *s = load_text(scenario, NULL, &e);
+        assert_non_null(s);
+        assert_int_equal(script_scenario(s)->needs, 1u << FAULT_LINK | FAULT_LINK_FILTERS);
+        script_free(s);
+        free(scenario);
+    }
 }
 
 static void faults_compose_and_end_in_reverse(void **state) {
@@ -671,6 +773,9 @@ int main(void) {
         cmocka_unit_test(await_leader_waits),
         cmocka_unit_test(partitions_cut_what_they_say),
         cmocka_unit_test(strengths_arrive_in_the_right_units),
+        cmocka_unit_test(faults_of_disks_arrive_each_in_its_own_field),
+        cmocka_unit_test(nodes_are_killed_in_order_or_fail_to_start),
+        cmocka_unit_test(every_fault_of_links_takes_a_filter),
         cmocka_unit_test(faults_compose_and_end_in_reverse),
         cmocka_unit_test(every_repeats_and_swarm_stays_within_bounds),
         cmocka_unit_test(the_same_seed_gives_the_same_faults),

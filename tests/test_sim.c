@@ -415,23 +415,88 @@ static void a_drifting_clock_makes_heartbeats_faster_or_slower(void **state) {
     assert_in_range(slow.heartbeats * 100 / plain.heartbeats, 60, 90);
 }
 
-static void a_stalled_disk_delays_what_needs_it(void **state) {
-    (void)state;
-    struct seen s;
-    struct fault_spec f = {.kind = FAULT_DISK, .nodes = 31, .disk = {.sync_stall_ns = 100 * NS_PER_MS}};
-    run_under(&f, &s);
+static uint64_t fastest_write_ns(void) {
     uint64_t fastest = UINT64_MAX;
     for (uint32_t i = 0; i < d.history->count; i++) {
         uint64_t took = d.history->complete_ns[i] - d.history->invoke_ns[i];
         if (d.history->f[i] == OP_WRITE && d.history->status[i] == OP_OK && took < fastest) fastest = took;
     }
-    assert_true(fastest > 100 * NS_PER_MS && fastest != UINT64_MAX);
-    driver_free(&d);
-    f.nodes = 3; /* a minority: nobody waits for it */
-    run_under(&f, &s);
-    struct quantiles q = history_latency(d.history, OP_WRITE);
-    assert_true(q.p50_ns < 50 * NS_PER_MS);
-    driver_free(&d);
+    return fastest;
+}
+
+static void a_stalled_or_slow_disk_delays_what_needs_it(void **state) {
+    (void)state;
+    struct seen s;
+    const struct disk_condition conditions[] = {{.sync_stall_ns = 100 * NS_PER_MS}, {.io_delay_ns = 100 * NS_PER_MS}};
+    for (size_t i = 0; i < 2; i++) {
+        struct fault_spec f = {.kind = FAULT_DISK, .nodes = 31, .disk = conditions[i]};
+        run_under(&f, &s);
+        assert_in_range(fastest_write_ns(), 100 * NS_PER_MS, NS_PER_S);
+        driver_free(&d);
+        f.nodes = 3; /* a minority: nobody waits for it */
+        run_under(&f, &s);
+        struct quantiles q = history_latency(d.history, OP_WRITE);
+        assert_true(q.p50_ns < 50 * NS_PER_MS);
+        driver_free(&d);
+    }
+}
+
+/* The acknowledged writes of a cluster whose disks lie are gone when all lose power; without the lie they are not. */
+static void lying_disks_lose_what_was_acknowledged(void **state) {
+    (void)state;
+    for (int lies = 0; lies < 2; lies++) {
+        struct world_config c = driver_config(4);
+        struct fault_spec lie = {.kind = FAULT_DISK, .nodes = 31, .disk = {.sync_lie_ppm = lies ? 1000000 : 0}},
+                          power = {.kind = FAULT_POWER, .nodes = 31};
+        struct error e;
+        bool settled;
+        c.invariants = false; /* it shall go on to its end */
+        driver_init(&d, &c);
+        uint32_t lying = d.world->ops->fault_begin(d.world, &lie, &e);
+        driver_run(&d, 5, &settled);
+        assert_true(settled && d.ok > 100);
+        uint64_t applied = status(0).applied_index;
+        uint32_t off = d.world->ops->fault_begin(d.world, &power, &e);
+        assert_true((d.world->ops->fault_end(d.world, lying).affected > 0) == (lies > 0));
+        assert_int_equal(d.world->ops->fault_end(d.world, off).affected, 5);
+        d.world->ops->run_until(d.world, d.world->ops->now_ns(d.world) + 5 * NS_PER_S);
+        for (uint8_t i = 0; i < 5; i++) {
+            assert_true(status(i).up);
+            if (lies)
+                assert_true(status(i).applied_index < applied / 2);
+            else
+                assert_true(status(i).applied_index >= applied);
+        }
+        driver_free(&d);
+    }
+}
+
+/* n2's log is read when it starts: with errors, or bits flipped, it must not go on as if nothing were. */
+static void a_disk_that_cannot_be_read_keeps_its_node_down_until_it_can(void **state) {
+    (void)state;
+    const struct disk_condition conditions[] = {{.read_error_ppm = 1000000}, {.read_rot_ppm = 1000000}};
+    for (size_t i = 0; i < 2; i++) {
+        struct world_config c = driver_config(5);
+        struct fault_spec unreadable = {.kind = FAULT_DISK, .nodes = 2, .disk = conditions[i]},
+                          kill = {.kind = FAULT_KILL, .nodes = 2};
+        struct error e;
+        bool settled;
+        driver_init(&d, &c);
+        driver_run(&d, 5, &settled);
+        assert_true(settled);
+        uint32_t bad = d.world->ops->fault_begin(d.world, &unreadable, &e);
+        d.world->ops->fault_end(d.world, d.world->ops->fault_begin(d.world, &kill, &e));
+        enum world_end end = d.world->ops->run_until(d.world, d.world->ops->now_ns(d.world) + 5 * NS_PER_S);
+        assert_int_equal(end, WORLD_TIME);
+        assert_false(status(1).up);
+        assert_true(d.world->ops->fault_end(d.world, bad).affected > 0);
+        end = d.world->ops->run_until(d.world, d.world->ops->now_ns(d.world) + 5 * NS_PER_S);
+        assert_int_equal(end, WORLD_TIME);
+        assert_true(status(1).up);
+        assert_int_equal(status(1).applied_index, status(0).applied_index);
+        assert_true(status(1).state_hash == status(0).state_hash);
+        driver_free(&d);
+    }
 }
 
 static void a_failing_disk_stops_its_node(void **state) {
@@ -688,7 +753,9 @@ int main(void) {
         cmocka_unit_test(a_paused_node_does_nothing_and_then_everything),
         cmocka_unit_test(a_slow_cluster_is_slow),
         cmocka_unit_test(a_drifting_clock_makes_heartbeats_faster_or_slower),
-        cmocka_unit_test(a_stalled_disk_delays_what_needs_it),
+        cmocka_unit_test(a_stalled_or_slow_disk_delays_what_needs_it),
+        cmocka_unit_test(lying_disks_lose_what_was_acknowledged),
+        cmocka_unit_test(a_disk_that_cannot_be_read_keeps_its_node_down_until_it_can),
         cmocka_unit_test(a_failing_disk_stops_its_node),
         cmocka_unit_test(a_power_loss_takes_unsynced_data_and_a_kill_does_not),
         cmocka_unit_test(faults_that_make_no_sense_are_refused_with_a_reason),

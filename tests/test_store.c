@@ -642,8 +642,33 @@ static void a_store_of_a_newer_harrow_is_left_alone(void **state) {
     sql("PRAGMA user_version = 99");
     for (int read_only = 0; read_only < 2; read_only++) {
         assert_null(store_open(dir, read_only, &e));
-        assert_non_null(strstr(e.text, "was written by a newer harrow (format 99, this one knows 1)"));
+        assert_non_null(strstr(e.text, "was written by a newer harrow (format 99, this one knows 2)"));
     }
+}
+
+static int64_t version(void) {
+    char path[600];
+    sqlite3 *db;
+    sqlite3_stmt *row;
+    snprintf(path, sizeof path, "%s/harrow.db", dir);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(db, "PRAGMA user_version", -1, &row, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(row), SQLITE_ROW);
+    int64_t found = sqlite3_column_int64(row, 0);
+    sqlite3_finalize(row);
+    sqlite3_close(db);
+    return found;
+}
+
+/* So that an older harrow, which does not know what is added now, is told so rather than puzzled by it. */
+static void a_store_of_an_older_harrow_is_raised_by_writing_only(void **state) {
+    (void)state;
+    store_close(opened(false));
+    sql("PRAGMA user_version = 1");
+    store_close(opened(true));
+    assert_int_equal(version(), 1);
+    store_close(opened(false));
+    assert_int_equal(version(), 2);
 }
 
 /* Damages the file in every way that `damage` knows; the store may then refuse or give an older or partial truth, but
@@ -763,6 +788,7 @@ int main(void) {
         TEST(folders_are_made_as_needed),
         TEST(a_file_that_is_no_store_is_left_alone),
         TEST(a_store_of_a_newer_harrow_is_left_alone),
+        TEST(a_store_of_an_older_harrow_is_raised_by_writing_only),
         TEST(a_damaged_store_is_refused_in_words),
         TEST(rows_that_make_no_sense_are_refused),
     };

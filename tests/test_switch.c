@@ -76,7 +76,6 @@ static void stage_open(struct stage *t, const struct switch_options *more) {
     struct switch_options o = *more;
     o.endpoints = ENDPOINTS;
     o.seed = 1;
-    o.realtime = true;
     for (uint32_t i = 0; i < ENDPOINTS; i++) {
         memcpy(o.ports[i].interface, t->network.interface[i], sizeof o.ports[i].interface);
         memcpy(o.ports[i].mac, t->network.mac[i], 6);
@@ -237,6 +236,34 @@ static void only_unicast_between_endpoints_passes(void **state) {
     assert_true(receive(t.udp[2], &m, WAIT_MS));
     assert_true(kernel_frames(&t, 0, true) > sent);
     assert_int_equal(kernel_frames(&t, 1, false), got);
+    stage_close(&t);
+}
+
+/* Without a pause, so that the switch has many at hand at once, for one port and in turns for two. */
+static void bursts_keep_their_order_and_their_count(void **state) {
+    (void)state;
+    struct stage t;
+    struct message m;
+    uint32_t sent[ENDPOINTS] = {0}, got[ENDPOINTS] = {0};
+    stage_open(&t, &(struct switch_options){0});
+    uint64_t before[] = {0, kernel_frames(&t, 1, false), kernel_frames(&t, 2, false)};
+    for (uint32_t burst = 0; burst < 20; burst++) {
+        for (uint32_t i = 0; i < CHUNK; i++) {
+            uint32_t to = i < CHUNK / 2 ? 1 : 1 + i % 2;
+            send_to(&t, 0, to, PORT, sent[to]++);
+        }
+        for (uint32_t to = 1; to < ENDPOINTS; to++) {
+            for (; got[to] < sent[to]; got[to]++) {
+                assert_true(receive(t.udp[to], &m, WAIT_MS));
+                assert_int_equal(m.number, got[to]);
+            }
+        }
+    }
+    for (uint8_t to = 1; to < ENDPOINTS; to++) {
+        assert_false(receive(t.udp[to], &m, 0));
+        assert_int_equal(counters(&t, 0, to).delivered, sent[to]);
+        assert_int_equal(kernel_frames(&t, to, false) - before[to], sent[to]);
+    }
     stage_close(&t);
 }
 
@@ -623,6 +650,7 @@ int main(void) {
         cmocka_unit_test(nothing_crosses_a_cut_and_all_crosses_again_after_it),
         cmocka_unit_test(a_cut_drops_what_is_in_flight),
         cmocka_unit_test(only_unicast_between_endpoints_passes),
+        cmocka_unit_test(bursts_keep_their_order_and_their_count),
         cmocka_unit_test(losses_are_as_many_as_asked_for_and_as_told),
         cmocka_unit_test(doubled_frames_arrive_twice),
         cmocka_unit_test(a_corrupted_frame_reaches_the_application),

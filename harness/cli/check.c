@@ -1,18 +1,15 @@
-/* harrow check: judges a history from a JSONL file or from the store. Counters and appends have near-linear checks, all
- * else is searched for a linearization. */
+/* harrow check: judges a history from a file of any format (history/import.h) or from the store. Counters and appends
+ * have near-linear checks, all else is searched for a linearization. */
 #include "harness/cli/cli.h"
 
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "history/jsonl.h"
-
 struct checked {
     struct history *history;
     char *name;           /* the file, or the run */
     struct run_info info; /* info.run is NULL for a file */
-    bool cut_short;
-    uint64_t order_lost;
+    struct import_result import;
 };
 
 static bool is_file(const char *argument) {
@@ -33,11 +30,8 @@ static int load_run(struct cli *c, struct checked *k, struct error *e) {
 static int load(struct cli *c, struct checked *k, struct error *e) {
     k->history = history_new();
     if (!is_file(c->arguments[0])) return load_run(c, k, e);
-    struct jsonl_result result = {0};
-    if (jsonl_import_file(c->arguments[0], k->history, &result, e)) return -1;
+    if (history_import_file(c->arguments[0], c->format, k->history, &k->import, e)) return -1;
     k->name = xstrdup(c->arguments[0]);
-    k->cut_short = result.cut_short;
-    k->order_lost = result.order_lost;
     return 0;
 }
 
@@ -60,20 +54,21 @@ static int judge(struct cli *c, const struct history *h, struct check_result *ou
 static void print_json(const struct checked *k, const struct check_result *r) {
     json_t *ops = json_array();
     for (uint32_t i = 0; i < r->ops_count; i++) json_array_append_new(ops, json_integer(r->ops[i]));
-    cli_print_json(json_pack("{s:o, s:o, s:s, s:o, s:o, s:I, s:b, s:o}", "history", json_text(k->name), "check",
+    cli_print_json(json_pack("{s:o, s:o, s:s, s:o, s:o, s:I, s:b, s:o, s:s}", "history", json_text(k->name), "check",
                              json_text(r->name), "verdict", verdict_name(r->verdict), "detail", json_text(r->detail),
                              "explanation", json_text(r->explanation), "operations", (json_int_t)k->history->count,
-                             "cut_short", k->cut_short, "ops", ops));
+                             "cut_short", k->import.cut_short, "ops", ops, "format",
+                             k->info.run ? "store" : history_format_name(k->import.format)));
 }
 
 static void print_text(struct cli *c, const struct checked *k, const struct check_result *r) {
     FILE *say = cli_say(c);
     if (!c->quiet) {
         fprintf(say, "%s: %u operations%s\n", k->name, k->history->count,
-                k->cut_short ? "; its last line is cut short and was left out" : "");
-        if (k->order_lost)
+                k->import.cut_short ? "; its last line is cut short and was left out" : "");
+        if (k->import.order_lost)
             fprintf(say, "note: %llu events have the time of the one before; equal times count as concurrent\n",
-                    (unsigned long long)k->order_lost);
+                    (unsigned long long)k->import.order_lost);
         if (k->info.run && strcmp(k->info.state, "done") != 0)
             fprintf(say, "the run is %s: what was recorded of it is checked\n", k->info.state);
         if (r->explanation && *r->explanation) fprintf(say, "%s\n", r->explanation);

@@ -9,6 +9,7 @@
 
 #include "harness/run/json_text.h"
 #include "harness/run/run.h"
+#include "history/import.h"
 
 #define HARROW_VERSION "0.1.0"
 
@@ -24,7 +25,7 @@
 #define SETS_MAX 64u
 #define ARGUMENTS_MAX 256u
 
-enum option { /* what a command takes; bit 1 << n of struct command.options */
+enum option { /* what a command takes; OPTION_BIT of struct command.options */
               OPTION_TARGET,
               OPTION_WORLD,
               OPTION_MUTANT,
@@ -52,10 +53,17 @@ enum option { /* what a command takes; bit 1 << n of struct command.options */
               OPTION_MIX,
               OPTION_VALUE_BYTES,
               OPTION_KEYS,
+              OPTION_PCAP,
+              OPTION_PCAP_SNAP,
+              OPTION_RECORD,
+              OPTION_FORMAT,
+              OPTION_TO,
+              OPTION_OUTPUT,
               OPTION_QUIET,
               OPTION_JSON,
               OPTIONS_COUNT,
 };
+#define OPTION_BIT(option) (UINT64_C(1) << (option))
 
 struct seed_range {
     uint64_t first, last; /* both included */
@@ -65,17 +73,18 @@ struct cli { /* a parsed command line */
     const struct command *command;
     const char *arguments[ARGUMENTS_MAX];
     size_t arguments_count;
-    uint32_t given; /* mask of options that were there */
-    const char *target, *world, *mutant, *out, *junit, *write, *model, *node, *trace, *nodes, *mix;
+    uint64_t given; /* mask of options that were there */
+    const char *target, *world, *mutant, *out, *junit, *write, *model, *node, *trace, *nodes, *mix, *output;
+    enum history_format format, to;
     uint64_t seed, time_ns, for_ns, timeout_ns, seconds_ns;
     struct seed_range seeds;
     uint32_t jobs; /* 0: not given */
-    uint32_t clients, keys, value_bytes;
+    uint32_t clients, keys, value_bytes, pcap_snap_bytes;
     struct script_set sets[SETS_MAX];
     size_t sets_count;
     uint32_t without;
     uint32_t ops_shown;
-    bool json, quiet, no_report, no_invariants, keep_going;
+    bool json, quiet, no_report, no_invariants, keep_going, pcap, record;
     int argc; /* of a command with options of its own: the words from its name on */
     char **argv;
     char *words; /* what an option string (a pragma) was split into; owned */
@@ -84,7 +93,7 @@ struct cli { /* a parsed command line */
 struct command {
     const char *name, *arguments, *doc; /* one line */
     const char *help;                   /* more, with examples */
-    uint32_t options;
+    uint64_t options;
     size_t arguments_min, arguments_max;
     bool own_options; /* parses argc and argv itself */
     int (*run)(struct cli *c);
@@ -94,8 +103,7 @@ const struct command *command_find(const char *name);
 
 /* options.c. -1 with e set; help_asked when -h or --help was there. */
 int options_parse(struct cli *c, int argc, char **argv, bool *help_asked, struct error *e);
-void options_print(uint32_t mask, FILE *out);
-uint32_t option_bit(enum option o);
+void options_print(uint64_t mask, FILE *out);
 /* The nearest of `names` to what was typed, NULL when nothing is near. */
 const char *nearest(const char *typed, const char *const *names, size_t count);
 int parse_seconds(const char *text, uint64_t *ns);
@@ -133,6 +141,8 @@ int cli_source_check(const struct run_options *o, char **parameters, uint32_t *c
 /* place.c: finds a foreign target's file (o->adapter) and, for the local world, moves the process into namespaces: call
  * it before anything is open that must not be shared with the process that stays outside. */
 int cli_place(struct run_options *o, struct error *e);
+/* After a scenario was refused: names the target's own settings, if a --set was meant for one of them. */
+void cli_hint_settings(const struct run_options *o, struct error *e);
 
 /* pool.c: the same work for many indices, over forked processes. */
 struct pool_report { /* what a worker says about one index: one atomic write into a pipe */
@@ -143,6 +153,7 @@ struct pool_report { /* what a worker says about one index: one atomic write int
     uint64_t ops_ok, events, trace_hash, end_ns; /* end_ns: virtual */
     double wall_seconds;
     char check[64], why[900];
+    char run[128]; /* its id, if it is stored */
 };
 struct pool {
     uint32_t jobs;
@@ -193,6 +204,7 @@ int command_hunt(struct cli *c);
 int command_replay(struct cli *c);
 int command_replay_node(struct cli *c); /* replay_node.c: the recording of one node (targets/node/record.h) */
 int command_check(struct cli *c);
+int command_convert(struct cli *c);
 int command_runs(struct cli *c);
 int command_show(struct cli *c);
 int command_report(struct cli *c);

@@ -1,8 +1,10 @@
 /* The table of commands, and harrow help. */
 #include "harness/cli/cli.h"
 
-#define OPT(name) (1u << OPTION_##name)
-#define WHAT_RUNS (OPT(TARGET) | OPT(WORLD) | OPT(MUTANT) | OPT(TIME) | OPT(SET) | OPT(WITHOUT) | OPT(NO_INVARIANTS))
+#define OPT(name) OPTION_BIT(OPTION_##name)
+#define WHAT_RUNS                                                                                                      \
+    (OPT(TARGET) | OPT(WORLD) | OPT(MUTANT) | OPT(TIME) | OPT(SET) | OPT(WITHOUT) | OPT(NO_INVARIANTS) | OPT(PCAP) |   \
+     OPT(PCAP_SNAP) | OPT(RECORD))
 #define COMMON (OPT(QUIET) | OPT(JSON))
 
 static const char exit_statuses[] =
@@ -12,12 +14,19 @@ static const struct command run_command = {
     .name = "run",
     .arguments = "SCENARIO",
     .doc = "one run, checked, stored and reported",
-    .help = "SCENARIO is a Lua file, or the name of a stock one (harrow scenarios).\n"
-            "The seed is printed first; the last lines say the verdict, why, where the report is, and the exact\n"
-            "command that runs it again. ^C ends the run in order: what is recorded is stored, its verdict unknown.\n\n"
-            "  harrow run leader-kill\n"
-            "  harrow run leader-kill --seed 7 --time 20 --set clients=4\n"
-            "  harrow run power-loss --mutant raft/no-vote-fsync --json | jq .verdict\n",
+    .help =
+        "SCENARIO is a Lua file, or the name of a stock one (harrow scenarios).\n"
+        "The seed is printed first; the last lines say the verdict, why, where the report is, and the exact\n"
+        "command that runs it again. ^C ends the run in order: what is recorded is stored, its verdict unknown.\n\n"
+        "  harrow run leader-kill\n"
+        "  harrow run leader-kill --seed 7 --time 20 --set clients=4\n"
+        "  harrow run power-loss --mutant raft/no-vote-fsync --json | jq .verdict\n\n"
+        "With --world local the same scenario runs on real processes, one per node, in namespaces behind harrow's\n"
+        "own switch, and in real time; harrow doctor says whether this machine can. The nodes' logs and disks, and\n"
+        "what --pcap and --record write, are in the run's folder.\n\n"
+        "  harrow run leader-isolation --world local --pcap --record\n"
+        "  harrow run leader-kill --world local --target etcd\n"
+        "  harrow run leader-isolation --world local --target etcd:reads=serializable\n",
     .options = WHAT_RUNS | COMMON | OPT(SEED) | OPT(OUT) | OPT(NO_REPORT),
     .arguments_min = 1,
     .arguments_max = 1,
@@ -29,7 +38,9 @@ static const struct command test_command = {
     .doc = "scenarios as a regression suite",
     .help =
         "PATH is a scenario or a folder of them; without one, all stock scenarios run. Each runs with seeds 1..3, or\n"
-        "--seeds A..B. A scenario with a line \"-- harrow: --seed N\" runs with that seed only.\n\n"
+        "--seeds A..B. A scenario with a line \"-- harrow: --seed N\" runs with that seed only. With --world local "
+        "one\n"
+        "runs at a time, unless -j says otherwise, and each is stored.\n\n"
         "  harrow test\n"
         "  harrow test scenarios --seeds 1..300 -j 2\n"
         "  harrow test regressions/ --junit results.xml\n",
@@ -40,14 +51,18 @@ static const struct command test_command = {
 static const struct command hunt_command = {
     .name = "hunt",
     .arguments = "SCENARIO",
-    .doc = "many seeds in the simulator, until one fails",
+    .doc = "many seeds, until one fails",
     .help =
         "Runs seed after seed over all processors and stops at the first failure: the lowest failing seed of those\n"
         "that ran. That one runs again with the store on, is made smaller (shorter, fewer kinds of faults, a lighter\n"
         "load), and can be written out as a scenario that pins it. A seed that passes costs no disk.\n"
-        "With --for and no --seeds, the seeds start at 1; --seeds 5000.. starts elsewhere.\n\n"
+        "With --for and no --seeds, the seeds start at 1; --seeds 5000.. starts elsewhere.\n"
+        "With --world local it is a test that is repeated: one run at a time, each with its own faults and each "
+        "stored,\n"
+        "until one fails. Real time cannot be had again, so nothing is made smaller or pinned there.\n\n"
         "  harrow hunt swarm --seeds 1..10000\n"
         "  harrow hunt swarm --for 600 -j 2\n"
+        "  harrow hunt leader-isolation --world local --for 3600 --time 20\n"
         "  harrow hunt packet-storm --for 60 --mutant raft/count-duplicate-votes --write votes.lua\n",
     .options = WHAT_RUNS | COMMON | OPT(SEEDS) | OPT(FOR) | OPT(JOBS) | OPT(KEEP_GOING) | OPT(WRITE) | OPT(OUT) |
                OPT(NO_REPORT),
@@ -62,6 +77,7 @@ static const struct command replay_command = {
     .help =
         "RUN is an id, the start of one, or \"last\". Everything that the run needs is in the store. Each event goes\n"
         "into trace.txt in the run's folder. A replay whose trace hash differs from the stored one ends with 255.\n"
+        "A run of the local world cannot be replayed; it is said what can be done instead.\n"
         "With --node, the recording of one node process runs again, alone: 0 if it is the recorded node, 1 if it\n"
         "differs or breaks an invariant of its protocol, 254 if the file is damaged.\n\n"
         "  harrow replay last\n"
@@ -74,18 +90,32 @@ static const struct command check_command = {
     .name = "check",
     .arguments = "FILE|RUN",
     .doc = "check a history from a file or the store",
-    .help = "FILE is harrow's JSONL, with Jepsen's keys, one event a line:\n"
+    .help = "FILE is harrow's JSONL, with Jepsen's keys, one event a line; or a history in Jepsen's EDN, or a log of\n"
+            "porcupine's tests. How it begins tells the format, unless --format does.\n"
             "  {\"process\":0,\"type\":\"invoke\",\"f\":\"write\",\"key\":\"x\",\"value\":1,\"time\":10}\n"
             "  {\"process\":0,\"type\":\"ok\",\"f\":\"write\",\"key\":\"x\",\"value\":1,\"time\":20}\n"
             "The models append and counter are judged by near-linear checks, the others by a search for a\n"
             "linearization. Without --model, the smallest one that knows every operation is taken. A run that was\n"
             "interrupted can be checked too.\n\n"
             "  harrow check history.jsonl --model register\n"
+            "  harrow check store/latest/history.edn --model cas-register\n"
             "  harrow check last\n",
-    .options = COMMON | OPT(MODEL) | OPT(OUT),
+    .options = COMMON | OPT(MODEL) | OPT(OUT) | OPT(FORMAT),
     .arguments_min = 1,
     .arguments_max = 1,
     .run = command_check,
+};
+static const struct command convert_command = {
+    .name = "convert",
+    .arguments = "FILE",
+    .doc = "a history from one format into another",
+    .help = "FILE is of any format that check reads. What it says as operations is written as JSON lines or as EDN.\n\n"
+            "  harrow convert history.edn --to jsonl -o history.jsonl\n"
+            "  harrow convert history.jsonl --to edn | head\n",
+    .options = OPT(QUIET) | OPT(FORMAT) | OPT(TO) | OPT(OUTPUT),
+    .arguments_min = 1,
+    .arguments_max = 1,
+    .run = command_convert,
 };
 static const struct command report_command = {
     .name = "report",
@@ -135,17 +165,26 @@ static const struct command doctor_command = {
     .name = "doctor",
     .arguments = "",
     .doc = "what this machine can do, and how to fix it",
+    .help =
+        "A line for each thing that harrow can use: whether it works here, tried for real where that is possible, and\n"
+        "if not, how to get it: a package, a permission, a sysctl. The simulator needs nothing but a store.\n"
+        "local, network and libpcap are what every run of the local world needs; clocks, syncs and fuse are kinds\n"
+        "of faults in it; the last lines are the targets that others wrote.\n\n"
+        "Exit status: 0 both worlds work, though perhaps not with every fault, 1 the store cannot be written, 2 the\n"
+        "local world does not work here.\n",
     .options = OPT(JSON) | OPT(OUT),
     .run = command_doctor,
 };
 static const struct command bench_command = {
     .name = "bench",
-    .arguments = "[sim|check|switch]",
+    .arguments = "[sim|check|switch|local]",
     .doc = "how fast this build is here",
-    .help = "sim: schedules a minute and events a second on one core, through the same runner that hunt uses.\n"
-            "check: operations a second of the linearizability search.\n"
-            "switch: what the local world's switch adds to a kernel bridge, in namespaces of its own.\n\n"
-            "  harrow bench sim --for 10 --json\n",
+    .help =
+        "sim: schedules a minute and events a second on one core, through the same runner that hunt uses.\n"
+        "check: operations a second of the linearizability search.\n"
+        "switch: what the local world's switch adds to a kernel bridge, in namespaces of its own.\n"
+        "local: puts and gets a second of the bundled store and, where it is installed, etcd, behind that switch.\n\n"
+        "  harrow bench sim --for 10 --json\n",
     .options = OPT(FOR) | OPT(JSON),
     .arguments_max = 1,
     .run = command_bench,
@@ -189,6 +228,7 @@ static const struct command node_command = {
             "  --seed N                 of the election timeouts; default: random\n"
             "  --control FD             a connected stream socket; gets the node's status, and its end ends the node\n"
             "  --record FILE            write every input down, for harrow replay --node\n"
+            "  --record-max-mib N       then the recording ends, the node goes on; default 1024\n"
             "  --log-level LEVEL        error, warning, info (default), debug; JSON lines on standard error\n"
             "  --cluster NAME           nodes of another name are refused; default harrow\n"
             "\nSIGTERM and SIGINT end it in order. Exit status: 0 told to stop, 1 the disk failed, 2 refused to start\n"
@@ -207,9 +247,25 @@ static const struct command help_command = {
 };
 
 const struct command *const commands[] = {
-    &run_command,    &test_command,   &hunt_command,      &replay_command,  &check_command,   &runs_command,
-    &show_command,   &report_command, &scenarios_command, &targets_command, &mutants_command, &models_command,
-    &doctor_command, &bench_command,  &kv_command,        &node_command,    &help_command,    NULL,
+    &run_command,
+    &test_command,
+    &hunt_command,
+    &replay_command,
+    &check_command,
+    &convert_command,
+    &runs_command,
+    &show_command,
+    &report_command,
+    &scenarios_command,
+    &targets_command,
+    &mutants_command,
+    &models_command,
+    &doctor_command,
+    &bench_command,
+    &kv_command,
+    &node_command,
+    &help_command,
+    NULL,
 };
 
 const struct command *command_find(const char *name) {

@@ -1,5 +1,6 @@
-/* harrow hunt: many seeds in the simulator over several processes. The lowest failing seed is run again with the store,
- * so that there is a report to open, then made smaller, and can be written out as a scenario that pins it. */
+/* harrow hunt: many seeds over several processes. In the simulator the lowest failing seed is run again with the store,
+ * so that there is a report to open, then made smaller, and can be written out as a scenario that pins it. In the local
+ * world a seed decides only what the faults are: every run is stored, and the failing one is what there is. */
 #include "harness/cli/cli.h"
 
 #include <errno.h>
@@ -13,7 +14,9 @@ struct hunt {
     struct script_set sets[2 * SETS_MAX];
     struct run_options options;
     struct seed_range seeds;
-    struct runner *runner; /* of a worker */
+    struct runner *runner; /* of a worker, */
+    struct store *store;   /* and its store, in the local world */
+    bool local;
     struct progress_line line;
     struct pool_report *failures;
     size_t failures_count;
@@ -30,6 +33,12 @@ static void work(void *ctx, uint64_t index, const volatile sig_atomic_t *interru
     struct run_options o = h->options;
     o.seed = h->seeds.first + index;
     o.interrupted = interrupted;
+    if (h->local && !h->store) {
+        struct error e;
+        h->store = cli_open_store(h->c, false, &e); /* without one the runner refuses, and says why */
+    }
+    o.store = h->store;
+    o.report = h->local && !h->c->no_report;
     pool_run_scenario(h->runner, &o, out);
 }
 
@@ -77,7 +86,7 @@ static void on_tick(void *ctx) {
 
 static int run_seeds(struct hunt *h, struct error *e) {
     struct pool p = {
-        .jobs = cli_jobs(h->c),
+        .jobs = h->local && !h->c->jobs ? 1 : cli_jobs(h->c), /* one real cluster keeps a machine busy */
         .count = h->seeds.last - h->seeds.first + 1,
         .deadline_wall_ns = h->c->for_ns ? cli_wall_ns() + h->c->for_ns : 0,
         .stop_at_failure = !h->c->keep_going,
@@ -140,6 +149,30 @@ static int store_failure(struct hunt *h, struct run_result *result, struct error
     }
     store_close(o.store);
     return status ? -1 : 0;
+}
+
+/* A run of the local world cannot be had again: what is stored is the failure itself. */
+static int find_failure(struct hunt *h, struct run_result *result, struct error *e) {
+    const struct pool_report *f = first_failure(h);
+    struct run_options o = h->options;
+    o.seed = h->seeds.first + f->index;
+    struct store *s = cli_open_store(h->c, true, e);
+    struct run_info info = {0};
+    if (!s || !*f->run || store_find(s, f->run, &info, e)) {
+        store_close(s);
+        return *e->text ? -1 : error_set(e, "the failing run was not stored");
+    }
+    store_close(s);
+    *result = (struct run_result){.verdict = f->verdict, .why = xstrdup(f->why)};
+    snprintf(result->run_id, sizeof result->run_id, "%s", info.run);
+    if (!h->c->no_report)
+        snprintf(result->report_path, sizeof result->report_path, "%s/%s/report.html", h->c->out ? h->c->out : "store",
+                 info.run);
+    run_info_free(&info);
+    FILE *say = cli_say(h->c);
+    fprintf(say, "\nseed %llu\n", (unsigned long long)o.seed);
+    print_result(say, result, &o, true);
+    return 0;
 }
 
 static void print_crash(const struct hunt *h) {
@@ -285,8 +318,8 @@ static int finish(struct hunt *h) {
         error_set(&e, "%s", f->why);
         cli_fail(status, h->c, &e);
     } else if (f) {
-        failed = store_failure(h, &stored, &e);
-        if (!cli_interrupted && !failed) shrunk = shrink_failure(h, &e, &failed);
+        failed = h->local ? find_failure(h, &stored, &e) : store_failure(h, &stored, &e);
+        if (!cli_interrupted && !failed && !h->local) shrunk = shrink_failure(h, &e, &failed);
         if (failed) status = cli_fail(EXIT_INTERNAL, h->c, &e);
     }
     if (h->c->json) print_json(h, &stored, shrunk);
@@ -308,13 +341,18 @@ static int check_writable(const char *path, struct error *e) {
 int command_hunt(struct cli *c) {
     struct error e = {{0}};
     struct hunt h = {.c = c, .seeds = {1, SEED_MAX - 1}};
-    bool seeds = c->given & option_bit(OPTION_SEEDS), seed_known;
+    bool seeds = c->given & OPTION_BIT(OPTION_SEEDS), seed_known;
     if (!seeds && !c->for_ns) {
         error_set(&e, "say how much: --seeds A..B or --for SECONDS");
         return cli_fail(EXIT_USAGE, c, &e);
     }
     if (seeds) h.seeds = c->seeds;
-    if (c->write && check_writable(c->write, &e)) return cli_fail(EXIT_USAGE, c, &e);
+    h.local = c->world && strcmp(c->world, "local") == 0;
+    if (c->write && h.local)
+        error_set(&e, "--write pins a seed that fails each time, and in real time none does; hunt in the sim world");
+    else if (c->write)
+        (void)check_writable(c->write, &e);
+    if (*e.text) return cli_fail(EXIT_USAGE, c, &e);
     if (cli_source_load(&h.source, c->arguments[0], &e)) return cli_fail(EXIT_USAGE, c, &e);
     cli_source_options(&h.source, c, h.sets, &h.options, &seed_known);
     h.options.seed = h.seeds.first;
@@ -325,6 +363,8 @@ int command_hunt(struct cli *c) {
         fflush(cli_say(c));
     }
     if (cli_source_check(&h.options, NULL, NULL, &e)) {
+        cli_fail(status, c, &e);
+    } else if (cli_place(&h.options, &e)) {
         cli_fail(status, c, &e);
     } else if (run_seeds(&h, &e)) {
         status = cli_fail(EXIT_INTERNAL, c, &e);

@@ -322,7 +322,7 @@ static int bench(const struct cli *c, const struct kv_cluster *k) {
                                 .nodes_count = k->count,
                                 .clients = c->clients ? c->clients : CLIENTS_DEFAULT,
                                 .keys = c->keys ? c->keys : 1000,
-                                .value_bytes = c->given & option_bit(OPTION_VALUE_BYTES) ? c->value_bytes : 16,
+                                .value_bytes = c->given & OPTION_BIT(OPTION_VALUE_BYTES) ? c->value_bytes : 16,
                                 .seconds = seconds ? seconds : 1,
                                 .interrupted = &cli_interrupted};
     const char *mix = c->mix ? c->mix : "put";

@@ -43,27 +43,53 @@ int command_scenarios(struct cli *c) {
 
 /* --- targets, mutants, models --- */
 
-static void target_row(struct cli *c, const char *name, const char *doc, const char *missing, json_t *array) {
-    json_array_append_new(array, json_pack("{s:s, s:o, s:o}", "name", name, "doc", json_text(doc), "missing",
-                                           missing ? json_text(missing) : json_null()));
-    if (!c->json)
-        printf("%-12s %s%s%s%s\n", name, doc, missing ? " (" : "", missing ? missing : "", missing ? ")" : "");
+/* Takes `settings` over. */
+static void target_row(struct cli *c, const char *name, const char *doc, const char *missing, json_t *settings,
+                       json_t *array) {
+    json_array_append_new(array, json_pack("{s:s, s:o, s:o, s:o}", "name", name, "doc", json_text(doc), "missing",
+                                           missing ? json_text(missing) : json_null(), "settings", settings));
+    if (c->json) return;
+    printf("%-12s %s%s%s%s\n", name, doc, missing ? " (" : "", missing ? missing : "", missing ? ")" : "");
+    size_t i, n;
+    json_t *setting, *value;
+    json_array_foreach(settings, i, setting) {
+        printf("%s:%s=", i ? "" : "             ", json_string_value(json_object_get(setting, "name")));
+        json_array_foreach(json_object_get(setting, "values"), n, value) {
+            printf("%s%s", n ? "|" : "", json_string_value(value));
+        }
+    }
+    if (json_array_size(settings)) putchar('\n');
+}
+
+/* Of each the default first; where that is the only value, any text will do. */
+static json_t *settings_of(const struct foreign_target *t) {
+    json_t *array = json_array();
+    size_t count;
+    const struct foreign_setting *settings = foreign_settings_all(t, &count);
+    for (size_t i = 0; i < count; i++) {
+        json_t *values = json_array();
+        for (size_t n = 0; n < settings[i].values_count; n++)
+            json_array_append_new(values, json_text(settings[i].values[n]));
+        json_array_append_new(array, json_pack("{s:s, s:o}", "name", settings[i].name, "values", values));
+    }
+    return array;
 }
 
 static void foreign_row(struct cli *c, const struct embedded_file *file, json_t *array) {
     struct error e = {{0}};
     struct foreign_target *t = foreign_load(file->name, bytes_of(file->text, file->size), &e);
     if (t) {
-        target_row(c, foreign_name(t), foreign_doc(t), foreign_missing(t), array);
+        target_row(c, foreign_name(t), foreign_doc(t), foreign_missing(t), settings_of(t), array);
     } else {
-        target_row(c, file->name, "does not load", e.text, array);
+        target_row(c, file->name, "does not load", e.text, json_array(), array);
     }
     foreign_free(t);
 }
 
 int command_targets(struct cli *c) {
     json_t *array = json_array();
-    for (const struct target_info *t = targets_all(); t->name; t++) target_row(c, t->name, t->doc, NULL, array);
+    for (const struct target_info *t = targets_all(); t->name; t++)
+        target_row(c, t->name, t->doc, NULL, json_array(), array);
     for (size_t i = 0; i < embedded_files_count; i++) {
         const struct embedded_file *file = &embedded_files[i];
         if (strncmp(file->name, "targets/", strlen("targets/")) == 0) foreign_row(c, file, array);

@@ -27,6 +27,7 @@ enum {
     NODE_SEED,
     NODE_CONTROL,
     NODE_RECORD,
+    NODE_RECORD_MAX,
     NODE_LOG_LEVEL,
     NODE_CLUSTER,
     NODE_OPTIONS,
@@ -49,6 +50,7 @@ static const char *const names[] = {
     [NODE_SEED] = "seed",
     [NODE_CONTROL] = "control",
     [NODE_RECORD] = "record",
+    [NODE_RECORD_MAX] = "record-max-mib",
     [NODE_LOG_LEVEL] = "log-level",
     [NODE_CLUSTER] = "cluster",
 };
@@ -56,7 +58,8 @@ static const char *const names[] = {
 struct arguments {
     struct node_options o;
     const char *peers, *clients, *protocol, *mutant;
-    uint64_t id, metrics, election_ms, heartbeat_ms, drift_ppm, snapshot_entries, message_bytes, control;
+    uint64_t id, metrics, election_ms, heartbeat_ms, drift_ppm, snapshot_entries, message_bytes, control,
+        record_max_mib;
     bool control_given, help;
 };
 
@@ -142,6 +145,7 @@ static int take(struct arguments *a, uint32_t option, const char *value, struct 
     case NODE_SEED: return number("seed", value, 0, UINT64_MAX, &a->o.seed, e);
     case NODE_CONTROL: a->control_given = true; return number("control", value, 0, INT32_MAX, &a->control, e);
     case NODE_RECORD: a->o.record = value; return 0;
+    case NODE_RECORD_MAX: return number("record-max-mib", value, 1, UINT32_MAX, &a->record_max_mib, e);
     case NODE_LOG_LEVEL:
         rc = one_of("log-level", value, levels, 4, &choice, e);
         a->o.log_level = (enum log_level)choice;
@@ -215,6 +219,7 @@ static int complete(struct arguments *a, struct error *e) {
     o->clock_drift_ppm_max = (uint32_t)a->drift_ppm;
     o->snapshot_entries = (uint32_t)a->snapshot_entries;
     o->message_bytes = (uint32_t)a->message_bytes;
+    o->record_bytes_max = a->record_max_mib << 20;
     o->control = a->control_given ? (int)a->control : -1;
     return 0;
 }
@@ -225,7 +230,8 @@ int command_node(struct cli *c) {
                           .election_ms = 300,
                           .heartbeat_ms = 50,
                           .snapshot_entries = 10000,
-                          .message_bytes = 128 << 10};
+                          .message_bytes = 128 << 10,
+                          .record_max_mib = 1024};
     a.o.seed = cli_random_seed();
     struct error e = {{0}};
     if (read_arguments(&a, c->argc, c->argv, &e)) return cli_fail(EXIT_USAGE, c, &e);

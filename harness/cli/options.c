@@ -12,7 +12,7 @@ struct option_row {
 };
 
 static const struct option_row rows[OPTIONS_COUNT] = {
-    [OPTION_TARGET] = {"target", 't', "NAME", "the system under test (harrow targets); default raft"},
+    [OPTION_TARGET] = {"target", 't', "NAME", "the system under test: raft (the default), etcd:reads=serializable"},
     [OPTION_WORLD] = {"world", 'w', "NAME", "where it runs: sim (the default) or local"},
     [OPTION_MUTANT] = {"mutant", 'm', "ID", "plant a bug (harrow mutants)"},
     [OPTION_SEED] = {"seed", 's', "N", "decides everything; default: a random one, printed first"},
@@ -40,17 +40,19 @@ static const struct option_row rows[OPTIONS_COUNT] = {
     [OPTION_MIX] = {"mix", 0, "put|get|mixed", "what to measure; default put"},
     [OPTION_VALUE_BYTES] = {"value-bytes", 0, "N", "size of a value that is put; default 16"},
     [OPTION_KEYS] = {"keys", 0, "N", "how many keys to spread over; default 1000"},
+    [OPTION_PCAP] = {"pcap", 0, NULL, "local world: a pcap file of each endpoint's frames, in the run's folder"},
+    [OPTION_PCAP_SNAP] = {"pcap-snap", 0, "N", "--pcap with this many bytes of each frame, 16 to 2048; default 128"},
+    [OPTION_RECORD] = {"record", 0, NULL, "local world: record each bundled node's inputs (replay --node)"},
+    [OPTION_FORMAT] = {"format", 0, "NAME", "jsonl, edn, porcupine-etcd or porcupine-kv; default: by content"},
+    [OPTION_TO] = {"to", 0, "jsonl|edn", "the format to write; default jsonl"},
+    [OPTION_OUTPUT] = {"output", 'o', "FILE", "where to write; default: standard output"},
     [OPTION_QUIET] = {"quiet", 'q', NULL, "the verdict and how to replay it, no more"},
     [OPTION_JSON] = {"json", 0, NULL, "one JSON object on standard output"},
 };
 
-uint32_t option_bit(enum option o) {
-    return 1u << o;
-}
-
-void options_print(uint32_t mask, FILE *out) {
+void options_print(uint64_t mask, FILE *out) {
     for (uint32_t i = 0; i < OPTIONS_COUNT; i++) {
-        if (!(mask & (1u << i))) continue;
+        if (!(mask & OPTION_BIT(i))) continue;
         const struct option_row *row = &rows[i];
         char letter[8] = "", left[40];
         if (row->letter) snprintf(letter, sizeof letter, "-%c, ", row->letter);
@@ -190,6 +192,11 @@ static int apply(struct cli *c, enum option o, char *value) {
     case OPTION_NODE: return set_text(&c->node, value);
     case OPTION_TRACE: return set_text(&c->trace, value);
     case OPTION_NODES: return set_text(&c->nodes, value);
+    case OPTION_OUTPUT: return set_text(&c->output, value);
+    case OPTION_FORMAT: return history_format_find(value, &c->format) ? 0 : -1;
+    case OPTION_TO:
+        failed = !history_format_find(value, &c->to) || (c->to != FORMAT_JSONL && c->to != FORMAT_EDN);
+        return failed ? -1 : 0;
     case OPTION_MIX: return set_text(&c->mix, value);
     case OPTION_TIMEOUT: return parse_seconds(value, &c->timeout_ns);
     case OPTION_SECONDS: return parse_seconds(value, &c->seconds_ns);
@@ -219,6 +226,13 @@ static int apply(struct cli *c, enum option o, char *value) {
         if (strcmp(value, "all") != 0) failed = parse_number(value, 0, UINT32_MAX, &number);
         c->ops_shown = strcmp(value, "all") == 0 ? UINT32_MAX : (uint32_t)number;
         return failed;
+    case OPTION_PCAP_SNAP:
+        failed = parse_number(value, 16, 2048, &number);
+        c->pcap_snap_bytes = (uint32_t)number;
+        c->pcap = true;
+        return failed;
+    case OPTION_PCAP: c->pcap = true; return 0;
+    case OPTION_RECORD: c->record = true; return 0;
     case OPTION_NO_INVARIANTS: c->no_invariants = true; return 0;
     case OPTION_KEEP_GOING: c->keep_going = true; return 0;
     case OPTION_NO_REPORT: c->no_report = true; return 0;
@@ -237,9 +251,10 @@ static int find_long(const char *name, size_t size) {
     return -1;
 }
 
-static int find_letter(char letter) {
+/* Of the options that the command takes: one letter may mean different things to two commands. */
+static int find_letter(const struct cli *c, char letter) {
     for (int i = 0; i < OPTIONS_COUNT; i++)
-        if (rows[i].letter == letter) return i;
+        if (rows[i].letter == letter && (c->command->options & OPTION_BIT(i))) return i;
     return -1;
 }
 
@@ -247,7 +262,7 @@ static int refuse_option(const struct cli *c, const char *typed, struct error *e
     const char *names[OPTIONS_COUNT], *near;
     size_t count = 0;
     for (uint32_t i = 0; i < OPTIONS_COUNT; i++)
-        if (c->command->options & (1u << i)) names[count++] = rows[i].name;
+        if (c->command->options & OPTION_BIT(i)) names[count++] = rows[i].name;
     near = typed[1] == '-' ? nearest(typed + 2, names, count) : NULL;
     return error_set(e, "%s does not take %s%s%s%s; `harrow help %s` lists what it takes", c->command->name, typed,
                      near ? ", did you mean --" : "", near ? near : "", near ? "?" : "", c->command->name);
@@ -262,10 +277,10 @@ static int parse_option(struct cli *c, int argc, char **argv, int *at, struct er
         o = find_long(word + 2, equals ? (size_t)(equals - word - 2) : strlen(word + 2));
         if (equals) value = equals + 1;
     } else {
-        o = find_letter(word[1]);
+        o = find_letter(c, word[1]);
         if (word[2]) value = word + 2;
     }
-    if (o < 0 || !(c->command->options & (1u << o))) return refuse_option(c, word, e);
+    if (o < 0 || !(c->command->options & OPTION_BIT(o))) return refuse_option(c, word, e);
     const struct option_row *row = &rows[o];
     if (!row->value && value) return error_set(e, "--%s takes no value", row->name);
     if (row->value && !value) {
@@ -274,7 +289,7 @@ static int parse_option(struct cli *c, int argc, char **argv, int *at, struct er
     }
     if (apply(c, (enum option)o, value))
         return error_set(e, "--%s cannot be \"%s\"; it is %s: %s", row->name, value ? value : "", row->value, row->doc);
-    c->given |= 1u << o;
+    c->given |= OPTION_BIT(o);
     return 0;
 }
 

@@ -6,6 +6,7 @@
 #include "harness/cli/cli.h"
 #include "harness/embedded.h"
 #include "harness/local/namespaces.h"
+#include "targets/foreign/foreign.h"
 
 #define ADAPTER_BYTES_MAX (1u << 20)
 
@@ -30,20 +31,71 @@ static bool is_bundled(const char *name) {
     return t->name != NULL;
 }
 
-/* The texts live as long as the process: a command names one target. */
-int cli_place(struct run_options *o, struct error *e) {
+/* *out is the file of a foreign target, NULL for another one. It lives as long as the process: a command names one
+ * target. */
+static int find_adapter(const char *target, const struct bytes **out, struct error *e) {
     static struct bytes adapter;
-    static const char *adapter_of;
-    bool is_path = strchr(o->target, '/') || strstr(o->target, ".lua");
-    char *name = xformat("targets/%s.lua", o->target);
-    const struct embedded_file *file = is_path || is_bundled(o->target) ? NULL : embedded_find(name);
-    free(name);
-    if (file || is_path) {
-        bool known = adapter_of && strcmp(adapter_of, o->target) == 0;
-        if (!known && is_path && read_adapter(&adapter, o->target, e)) return -1;
-        if (!known && file) adapter = bytes_of(file->text, file->size);
-        adapter_of = o->target;
-        o->adapter = &adapter;
+    static char *adapter_of;
+    char *file_name = xformat("%.*s", (int)foreign_name_size(target), target);
+    char *embedded_name = xformat("targets/%s.lua", file_name);
+    bool is_path = strchr(file_name, '/') || strstr(file_name, ".lua");
+    const struct embedded_file *file = is_path || is_bundled(file_name) ? NULL : embedded_find(embedded_name);
+    bool known = adapter_of && strcmp(adapter_of, file_name) == 0, foreign = file || is_path;
+    int failed = foreign && !known && is_path ? read_adapter(&adapter, file_name, e) : 0;
+    if (file && !known) adapter = bytes_of(file->text, file->size);
+    if (foreign && !failed && !known) {
+        free(adapter_of);
+        adapter_of = xstrdup(file_name);
     }
-    return strcmp(o->world, "local") == 0 ? namespaces_enter(e) : 0;
+    *out = foreign && !failed ? &adapter : NULL;
+    free(file_name);
+    free(embedded_name);
+    return failed;
+}
+
+static struct foreign_target *load(const struct run_options *o, const struct bytes *adapter, struct error *e) {
+    char *file_name = xformat("%.*s", (int)foreign_name_size(o->target), o->target);
+    struct foreign_target *t = foreign_load(file_name, *adapter, e);
+    free(file_name);
+    return t;
+}
+
+static int check_settings(const struct run_options *o, struct error *e) {
+    struct foreign_target *t = load(o, o->adapter, e);
+    char **settings = t ? foreign_settings(t, o->target, e) : NULL;
+    foreign_free(t);
+    foreign_settings_free(settings);
+    return settings ? 0 : -1;
+}
+
+int cli_place(struct run_options *o, struct error *e) {
+    if (find_adapter(o->target, &o->adapter, e) || (o->adapter && check_settings(o, e))) return -1;
+    if (strcmp(o->world, "local") == 0) return namespaces_enter(e);
+    if (o->pcap || o->record)
+        return error_set(e, "--pcap and --record need real frames and processes: --world local has them");
+    return 0;
+}
+
+void cli_hint_settings(const struct run_options *o, struct error *e) {
+    struct error ignored;
+    const struct bytes *adapter;
+    if (find_adapter(o->target, &adapter, &ignored) || !adapter) return;
+    struct foreign_target *t = load(o, adapter, &ignored);
+    if (!t) return;
+    size_t count;
+    const struct foreign_setting *settings = foreign_settings_all(t, &count);
+    struct buffer names = {0};
+    bool meant = strstr(e->text, "--set") != NULL;
+    for (size_t i = 0; i < count; i++) {
+        buffer_printf(&names, "%s%s", i ? ", " : "", settings[i].name);
+        for (size_t n = 0; n < o->sets_count; n++) meant = meant || strcmp(settings[i].name, o->sets[n].key) == 0;
+    }
+    buffer_append(&names, "", 1);
+    if (meant && count) {
+        struct error said = *e;
+        error_set(e, "%s. %s has settings of its own, given as --target %s:NAME=VALUE: %s", said.text, foreign_name(t),
+                  foreign_name(t), (const char *)names.data);
+    }
+    buffer_free(&names);
+    foreign_free(t);
 }

@@ -228,5 +228,6 @@ void pool_run_scenario(struct runner *r, struct run_options *o, struct pool_repo
     out->wall_seconds = result.wall_seconds;
     snprintf(out->check, sizeof out->check, "%s", decides ? decides->name : "");
     snprintf(out->why, sizeof out->why, "%s", result.why);
+    snprintf(out->run, sizeof out->run, "%s", result.run_id);
     run_result_free(&result);
 }

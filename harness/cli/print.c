@@ -44,10 +44,11 @@ static void print_explanations(FILE *out, const struct run_result *r) {
 }
 
 void print_result(FILE *out, const struct run_result *r, const struct run_options *o, bool brief) {
+    bool simulated = strcmp(o->world, "sim") == 0;
     if (!brief) {
-        fprintf(out, "%llu operations ok, %llu failed, %llu unknown; %llu faults; %.1f virtual seconds in %.2f s\n",
+        fprintf(out, "%llu operations ok, %llu failed, %llu unknown; %llu faults; %.1f %sseconds in %.2f s\n",
                 (unsigned long long)r->ops_ok, (unsigned long long)r->ops_fail, (unsigned long long)r->ops_info,
-                (unsigned long long)r->faults, r->virtual_seconds, r->wall_seconds);
+                (unsigned long long)r->faults, r->virtual_seconds, simulated ? "virtual " : "", r->wall_seconds);
         print_checks(out, r->checks, r->checks_count);
         print_explanations(out, r);
         fputc('\n', out);
@@ -58,7 +59,7 @@ void print_result(FILE *out, const struct run_result *r, const struct run_option
     if (*r->report_path) fprintf(out, "report   %s\n", r->report_path);
     struct buffer replay = {0};
     run_replay_command(o, &replay);
-    fprintf(out, "replay   %s\n", (const char *)replay.data);
+    fprintf(out, "%-8s %s\n", simulated ? "replay" : "again", (const char *)replay.data);
     buffer_free(&replay);
 }
 

@@ -3,6 +3,7 @@
 #include "harness/cli/cli.h"
 
 #include <errno.h>
+#include <glob.h>
 #include <stdlib.h>
 
 struct trace {
@@ -79,6 +80,39 @@ static int run_again(struct cli *c, const struct run_info *info, struct run_opti
     return status;
 }
 
+/* Real time cannot be had again: says what can. */
+static int refuse_local(const struct cli *c, const struct run_info *info, struct run_options *o, const char *folder) {
+    struct error e = {{0}};
+    struct buffer again = {0}, simulated = {0};
+    error_set(&e, "%s ran in the local world: real time decided the order of its events, and cannot be replayed",
+              info->run);
+    int status = cli_fail(EXIT_USAGE, c, &e);
+    bool bundled = false;
+    for (const struct target_info *t = targets_all(); t->name; t++) bundled |= strcmp(t->name, o->target) == 0;
+    o->record = bundled;
+    run_replay_command(o, &again);
+    fprintf(stderr, "the same faults in real time%s:\n  %s\n", bundled ? ", with its nodes recorded" : "",
+            (const char *)again.data);
+    if (bundled) {
+        o->world = "sim";
+        o->record = o->pcap = false;
+        run_replay_command(o, &simulated);
+        fprintf(stderr, "the same scenario on simulated nodes, where every run can be replayed:\n  %s\n",
+                (const char *)simulated.data);
+    }
+    char *pattern = xformat("%s/n*/recording-*", folder);
+    glob_t found = {0};
+    if (glob(pattern, 0, NULL, &found) == 0) {
+        fprintf(stderr, "each node by itself, from its recording:\n");
+        for (size_t i = 0; i < found.gl_pathc; i++) fprintf(stderr, "  harrow replay --node %s\n", found.gl_pathv[i]);
+    }
+    globfree(&found);
+    free(pattern);
+    buffer_free(&again);
+    buffer_free(&simulated);
+    return status;
+}
+
 int command_replay(struct cli *c) {
     struct error e = {{0}};
     if (c->node) return command_replay_node(c);
@@ -97,6 +131,8 @@ int command_replay(struct cli *c) {
         cli_fail(status, c, &e);
     } else if (store_run_folder(s, info.run, folder, sizeof folder, &e)) {
         status = cli_fail(EXIT_INTERNAL, c, &e);
+    } else if (strcmp(o.world, "sim") != 0) {
+        status = refuse_local(c, &info, &o, folder);
     } else {
         char *path = xformat("%s/trace.txt", folder);
         status = run_again(c, &info, &o, path, &e);

@@ -11,8 +11,8 @@
 static const struct command pragma = {
     .name = "a \"" PRAGMA "\" line",
     .arguments = "options",
-    .options = 1u << OPTION_TARGET | 1u << OPTION_SEED | 1u << OPTION_TIME | 1u << OPTION_SET | 1u << OPTION_WITHOUT |
-               1u << OPTION_MUTANT,
+    .options = OPTION_BIT(OPTION_TARGET) | OPTION_BIT(OPTION_SEED) | OPTION_BIT(OPTION_TIME) | OPTION_BIT(OPTION_SET) |
+               OPTION_BIT(OPTION_WITHOUT) | OPTION_BIT(OPTION_MUTANT),
 };
 
 /* All pragma lines as one string of words. */
@@ -98,7 +98,7 @@ static size_t merge_sets(const struct cli *pinned, const struct cli *c, struct s
 void cli_source_options(const struct source *s, const struct cli *c, struct script_set *sets, struct run_options *o,
                         bool *seed_known) {
     const struct cli *p = &s->pinned;
-    const uint32_t seed = 1u << OPTION_SEED;
+    const uint64_t seed = OPTION_BIT(OPTION_SEED);
     *o = (struct run_options){
         .scenario_name = s->name,
         .scenario_text = s->text,
@@ -110,6 +110,9 @@ void cli_source_options(const struct source *s, const struct cli *c, struct scri
         .sets_count = merge_sets(p, c, sets),
         .invariants = !c->no_invariants,
         .without = c->without | p->without,
+        .pcap = c->pcap,
+        .pcap_snap_bytes = c->pcap_snap_bytes,
+        .record = c->record,
         .interrupted = &cli_interrupted,
     };
     o->target = first_of(c->target, p->target, target_of_mutant(o->mutant));
@@ -119,7 +122,10 @@ void cli_source_options(const struct source *s, const struct cli *c, struct scri
 int cli_source_check(const struct run_options *o, char **parameters, uint32_t *clients, struct error *e) {
     struct script_options so = {.seed = o->seed, .sets = o->sets, .sets_count = o->sets_count};
     struct script *s = script_load(o->scenario_name, o->scenario_text, &so, e);
-    if (!s) return -1;
+    if (!s) {
+        cli_hint_settings(o, e);
+        return -1;
+    }
     const char *json = script_scenario(s)->options_json;
     if (parameters) *parameters = xstrdup(json ? json : "{}");
     if (clients) *clients = script_scenario(s)->world.clients;

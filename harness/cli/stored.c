@@ -187,7 +187,7 @@ static void show(struct cli *c, const struct stored_run *r) {
     report_terminal_plot(r->history, &plot);
     printf("\n%.*s", (int)plot.size, plot.data ? (const char *)plot.data : "");
     buffer_free(&plot);
-    print_ops(r->history, c->given & option_bit(OPTION_OPS) ? c->ops_shown : OPS_SHOWN_DEFAULT);
+    print_ops(r->history, c->given & OPTION_BIT(OPTION_OPS) ? c->ops_shown : OPS_SHOWN_DEFAULT);
     struct error ignored;
     struct run_options o;
     struct stored_options *stored = run_options_of(&r->info, &o, &ignored);

@@ -94,7 +94,7 @@ static int load_entry(struct suite *s, const char *name, struct error *e) {
     if (cli_source_load(&t->source, name, e)) return -1;
     s->count++;
     cli_source_options(&t->source, s->c, t->sets, &t->options, &seed_known);
-    t->seeds = s->c->given & option_bit(OPTION_SEEDS) ? s->c->seeds : (struct seed_range){1, 3};
+    t->seeds = s->c->given & OPTION_BIT(OPTION_SEEDS) ? s->c->seeds : (struct seed_range){1, 3};
     if (seed_known) t->seeds = (struct seed_range){t->options.seed, t->options.seed};
     if (t->seeds.last - t->seeds.first >= UINT64_C(1000000000))
         return error_set(e, "--seeds: a suite needs an end, of at most a billion seeds: --seeds 1..300");

@@ -45,6 +45,13 @@ static void apply_disk(struct local_node *n) {
         process_syncs(n->process, &disk, hash_mix(n->local->config.seed, n->id));
 }
 
+/* What a fault could not do stands in the history; its evidence shows that it had no effect. */
+static void note_failure(const struct local_node *n, const char *what, const char *why) {
+    char *text = xformat("n%u's %s: %s", n->id + 1u, what, why);
+    node_note(n, text);
+    free(text);
+}
+
 static void apply_process(struct local_node *n) {
     struct clock_condition clock = {0};
     uint32_t slow = 0;
@@ -61,9 +68,18 @@ static void apply_process(struct local_node *n) {
     if (slow != n->slow_percent) process_slow(n->process, slow);
     n->slow_percent = slow;
     if (clock.wall_offset_ns != n->clock.wall_offset_ns || clock.drift_ppm != n->clock.drift_ppm) {
-        process_clock(n->process, clock, NULL);
-        n->clock = clock;
+        struct error e;
+        if (process_clock(n->process, clock, &e) == 0)
+            n->clock = clock;
+        else
+            note_failure(n, "clock cannot be set", e.text);
     }
+}
+
+static bool pause_node(const struct local_node *n) {
+    bool stands = process_pause(n->process);
+    if (!stands) note_failure(n, "process cannot be paused", "it does not stop, or has just ended");
+    return stands;
 }
 
 void node_apply_conditions(struct local_node *n) {
@@ -71,7 +87,7 @@ void node_apply_conditions(struct local_node *n) {
     n->clock = (struct clock_condition){0};
     apply_disk(n);
     apply_process(n);
-    if (n->pause_count && n->process) process_pause(n->process);
+    if (n->pause_count && n->process) pause_node(n);
 }
 
 /* --- evidence of clocks: the node's own against ours --- */
@@ -105,6 +121,11 @@ static void kill_together(struct local *l, struct local_fault *f) {
         if (!(f->spec.nodes >> i & 1)) continue;
         f->evidence.offered++;
         if (!n->process || process_ended(n->process, NULL)) continue;
+        if (f->spec.kill.grace_ns) {
+            node_stop_in_order(n, f->spec.kill.grace_ns);
+            f->told |= UINT32_C(1) << i; /* whether it ended is seen at the end */
+            continue;
+        }
         process_signal(n->process, SIGKILL);
         f->evidence.affected++;
     }
@@ -114,12 +135,15 @@ static void begin_on_node(struct local_fault *f, struct local_node *n) {
     switch (f->spec.kind) {
     case FAULT_KILL:
     case FAULT_POWER:
-        n->down_count++;
-        node_bury(n);
+        if (f->spec.kill.grace_ns == 0) node_bury(n);
+        if (f->spec.kill.failed_starts)
+            node_restart_later(n, 0);
+        else
+            n->down_count++;
         break;
     case FAULT_PAUSE:
         f->evidence.offered++;
-        if (n->process && (n->pause_count > 0 || process_pause(n->process))) f->evidence.affected++;
+        if (n->process && (n->pause_count > 0 || pause_node(n))) f->evidence.affected++;
         n->pause_count++;
         break;
     case FAULT_SLOW:
@@ -137,7 +161,9 @@ static void end_on_node(const struct fault_spec *spec, struct local_node *n) {
     switch (spec->kind) {
     case FAULT_KILL:
     case FAULT_POWER:
+        if (spec->kill.failed_starts) break; /* it is being started already */
         assert(n->down_count > 0);
+        n->stays_down = false;
         if (--n->down_count == 0) node_restart_later(n, 0);
         break;
     case FAULT_PAUSE:
@@ -149,6 +175,29 @@ static void end_on_node(const struct fault_spec *spec, struct local_node *n) {
     }
 }
 
+bool local_fail_start(struct local_node *n) {
+    for (uint32_t i = 0; i < LOCAL_FAULTS_MAX; i++) {
+        struct local_fault *f = &n->local->faults[i];
+        bool fails = f->id && f->spec.kind == FAULT_KILL && (f->spec.nodes >> n->id & 1) &&
+                     f->failed_starts[n->id] < f->spec.kill.failed_starts;
+        if (!fails) continue;
+        f->failed_starts[n->id]++;
+        f->evidence.offered++;
+        f->evidence.affected++;
+        return true;
+    }
+    return false;
+}
+
+/* Of those that were told to end: what still runs had its time. */
+static void see_who_ended(struct local *l, struct local_fault *f) {
+    for (uint32_t i = 0; i < l->nodes; i++) {
+        if (!(f->told >> i & 1)) continue;
+        node_stop_now(&l->node[i]);
+        f->evidence.affected += l->node[i].process == NULL;
+    }
+}
+
 /* --- faults --- */
 
 static int validate(const struct local *l, const struct fault_spec *spec, struct error *e) {
@@ -156,6 +205,8 @@ static int validate(const struct local *l, const struct fault_spec *spec, struct
     if (spec->kind >= FAULT_KINDS) return error_set(e, "no such kind of fault");
     if (spec->kind != FAULT_LINK && (spec->nodes == 0 || (spec->nodes & ~all)))
         return error_set(e, "the fault names no node, or one beyond n%u", l->nodes);
+    if (spec->kill.grace_ns && spec->kill.failed_starts)
+        return error_set(e, "a node that ends in order and starts that fail are two faults: give one of them");
     if (spec->kind == FAULT_POWER && !l->has_filesystem)
         return error_set(e, "power loss needs FUSE, which is not here; `harrow doctor` says more");
     if (spec->kind == FAULT_CLOCK && !l->has_clock)
@@ -165,6 +216,25 @@ static int validate(const struct local *l, const struct fault_spec *spec, struct
     if (spec->kind == FAULT_DISK && whole && !l->has_filesystem)
         return error_set(e, "this disk fault needs FUSE, which is not here; `harrow doctor` says more");
     return 0;
+}
+
+/* A system that leaves it to TCP to notice bad bytes would store and serve them: that is no fault of its own. */
+static struct link_condition link_of(struct local *l, const struct fault_spec *spec) {
+    struct link_condition link = spec->link;
+    bool notices = !l->target || foreign_has(l->target, "checksums");
+    if (notices || spec->corrupt_regardless || link.corrupt_ppm == 0) return link;
+    link.corrupt_ppm = 0;
+    link = link_condition_add(link, (struct link_condition){.damage_ppm = spec->link.corrupt_ppm});
+    if (l->corruption_noted) return link;
+    l->corruption_noted = true;
+    struct history *h = l->world.host.history;
+    char *text = xformat("%s has no checksums of its own: corrupted frames keep a wrong one, and the kernel drops them",
+                         foreign_name(l->target));
+    struct sample note = {
+        .time_ns = local_now(l), .kind = SAMPLE_LOG, .node = NODE_UNKNOWN, .text = history_intern(h, text)};
+    history_sample(h, note);
+    free(text);
+    return link;
 }
 
 uint32_t local_fault_begin(struct local *l, const struct fault_spec *spec, struct error *e) {
@@ -179,7 +249,8 @@ uint32_t local_fault_begin(struct local *l, const struct fault_spec *spec, struc
     *f = (struct local_fault){.id = ++l->faults_next, .spec = *spec};
     f->before = counters(l, spec);
     if (spec->kind == FAULT_LINK) {
-        f->rule = switch_rule_add(l->net_switch, spec->links, &spec->link, spec->filter, e);
+        struct link_condition link = link_of(l, spec);
+        f->rule = switch_rule_add(l->net_switch, spec->links, &link, spec->filter, e);
         if (f->rule == 0) f->id = 0;
         return f->id;
     }
@@ -198,6 +269,7 @@ struct fault_evidence local_fault_end(struct local *l, uint32_t id) {
     for (uint32_t slot = 0; slot < LOCAL_FAULTS_MAX; slot++) {
         struct local_fault *f = &l->faults[slot];
         if (id == 0 || f->id != id) continue;
+        see_who_ended(l, f);
         struct local_fault ended = *f;
         if (ended.spec.kind == FAULT_LINK) {
             f->id = 0;

@@ -42,34 +42,6 @@ static void wake_at(struct world *w, uint64_t time_ns, uint64_t tag) {
     heap_push(&l->wakes, (struct heap_item){time_ns < now ? now : time_ns, ++l->sequence, tag});
 }
 
-/* --- own honesty: was it us who were late? --- */
-
-static void note_late(struct local *l, uint64_t start_ns, uint64_t late_ns, uint64_t dropped) {
-    if (late_ns > l->late_worst_ns) l->late_worst_ns = late_ns;
-    uint64_t window = start_ns / SWITCH_WINDOW_NS + 1;
-    if (window == l->late_last_window) return;
-    l->late_last_window = window;
-    l->late_windows++;
-    char text[160];
-    snprintf(text, sizeof text, "harrow itself was late by %.1f ms%s: this window does not count against the system",
-             (double)late_ns / (double)NS_PER_MS, dropped ? " and the kernel dropped frames" : "");
-    struct history *h = l->world.host.history;
-    history_sample(h,
-                   (struct sample){
-                       .time_ns = start_ns, .kind = SAMPLE_LOG, .node = NODE_UNKNOWN, .text = history_intern(h, text)});
-}
-
-static void ask_switch(struct local *l, uint64_t now) {
-    if (now < l->late_asked_ns + 2 * SWITCH_WINDOW_NS) return;
-    l->late_asked_ns = now;
-    struct late_window windows[16];
-    uint32_t count;
-    while ((count = switch_late(l->net_switch, windows, 16)) > 0)
-        for (uint32_t i = 0; i < count; i++)
-            if (windows[i].start_ns >= l->switch_age_ns)
-                note_late(l, windows[i].start_ns - l->switch_age_ns, windows[i].latest_ns, windows[i].kernel_dropped);
-}
-
 static uint64_t late(const struct world *w, uint64_t *worst_ns) {
     const struct local *l = of_const(w);
     *worst_ns = l->late_worst_ns;
@@ -109,6 +81,7 @@ static void run_timers(struct local *l, uint64_t now) {
             break;
         case TIMER_CLIENT_SEND: slots_on_send(l, slot, item.sequence); break;
         case TIMER_RESTART: node_on_restart(&l->node[slot]); break;
+        case TIMER_LEAVE: node_on_leave(&l->node[slot]); break;
         }
     }
 }
@@ -117,7 +90,7 @@ static void run_wakes(struct local *l, uint64_t now) {
     while (l->wakes.count && heap_top(&l->wakes)->time_ns <= now && !l->stopping) {
         struct heap_item item = heap_pop(&l->wakes);
         l->events++;
-        if (now - item.time_ns > LATE_NS) note_late(l, item.time_ns, now - item.time_ns, 0);
+        if (now - item.time_ns > LATE_NS) measured_late(l, item.time_ns, now);
         l->world.host.on_wake(l->world.host.ctx, item.payload);
     }
 }
@@ -136,7 +109,7 @@ static enum world_end run_until(struct world *w, uint64_t time_ns) {
         uint64_t now = local_now(l);
         run_timers(l, now);
         run_wakes(l, now);
-        ask_switch(l, now);
+        measured_ask_switch(l, now);
         if (l->violation[0] && l->config.invariants) return WORLD_VIOLATION;
         if (l->stopping) return WORLD_STOPPED;
         if (now >= time_ns) return WORLD_TIME;
@@ -189,6 +162,10 @@ static uint64_t trace_hash(const struct world *w) {
     return 0; /* real time has no replayable order */
 }
 
+static void sum_up(struct world *w) {
+    measured_sum_up(of(w));
+}
+
 static void trace_to(struct world *w, void (*line)(void *ctx, const char *text), void *ctx) {
     (void)w;
     if (line) line(ctx, "the local world has no trace of its own: see the nodes' logs, their recordings and the pcaps");
@@ -235,6 +212,7 @@ static struct world_ops local_ops = {
     .events = events,
     .trace_hash = trace_hash,
     .late = late,
+    .sum_up = sum_up,
     .trace_to = trace_to,
 };
 
@@ -245,10 +223,10 @@ static int make_loop(struct local *l, struct error *e) {
     channel_hub_init(&l->hub, &l->loop);
     l->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     if (l->timer_fd < 0) return error_set(e, "timerfd_create: %s", strerror(errno));
-    uv_poll_init(&l->loop, &l->timer, l->timer_fd);
+    int rc = uv_poll_init(&l->loop, &l->timer, l->timer_fd);
     l->timer.data = l;
-    uv_poll_start(&l->timer, UV_READABLE, on_timer_fd);
-    return 0;
+    if (rc == 0) rc = uv_poll_start(&l->timer, UV_READABLE, on_timer_fd);
+    return rc == 0 ? 0 : error_set(e, "the event loop cannot watch its timer: %s", uv_strerror(rc));
 }
 
 /* The switch is made in the fabric's namespace, and everything after it in the clients'. */
@@ -262,8 +240,9 @@ static int make_network(struct local *l, struct error *e) {
                                 .seed = l->config.seed,
                                 .start_ns = local_clock_ns(),
                                 .log_path = log,
-                                .late_ns = LATE_NS,
-                                .realtime = true};
+                                .pcap_folder = l->config.pcap ? l->config.folder : NULL,
+                                .pcap_snap_bytes = l->config.pcap_snap_bytes,
+                                .late_ns = LATE_NS};
     for (uint32_t i = 0; i <= l->nodes; i++) {
         memcpy(so.ports[i].interface, l->network.interface[i], sizeof so.ports[i].interface);
         memcpy(so.ports[i].mac, l->network.mac[i], sizeof so.ports[i].mac);
@@ -295,6 +274,8 @@ static int check_config(const struct world_config *c, struct error *e) {
         return error_set(e, "%u nodes; there can be 1 to %d", c->nodes, NODES_MAX);
     if (c->adapter) {
         if (*c->mutant) return error_set(e, "only bundled targets have mutants; %s has none", c->target);
+        if (c->record)
+            return error_set(e, "only bundled targets can be recorded; leave out --record for %s", c->target);
         return 0;
     }
     const struct protocol *p = protocol_find(c->target);

@@ -1,5 +1,4 @@
-/* Node processes: their folders and disks, start and end, what they tell about themselves. A node that ends of its own
- * accord is started again after a second, as a supervisor would. */
+/* Node processes: their folders and disks, their start, what they tell about themselves. */
 #include "harness/local/local_internal.h"
 
 #include <errno.h>
@@ -14,8 +13,6 @@
 #define CONTROL_BYTES_MAX (256u << 10)
 #define START_MAX_NS (20 * NS_PER_S)
 #define START_FOREIGN_MAX_NS (60 * NS_PER_S)
-#define SUPERVISOR_NS NS_PER_S
-#define EXIT_ASSERTION 3 /* of `harrow node`: a promise of the protocol is broken */
 #define ARGUMENTS_MAX 48u
 
 /* --- folders and disks --- */
@@ -58,27 +55,13 @@ int nodes_prepare(struct local *l, struct error *e) {
 
 /* --- what they say --- */
 
-static void note(struct local_node *n, const char *text) {
-    struct history *h = n->local->world.host.history;
-    history_sample(
-        h, (struct sample){
-               .time_ns = local_now(n->local), .kind = SAMPLE_LOG, .node = n->id, .text = history_intern(h, text)});
-}
-
-static void note_up(struct local_node *n, bool up) {
-    history_sample(n->local->world.host.history, (struct sample){.time_ns = local_now(n->local),
-                                                                 .kind = up ? SAMPLE_NODE_UP : SAMPLE_NODE_DOWN,
-                                                                 .node = n->id,
-                                                                 .text = NO_STRING});
-}
-
 static void on_control(void *ctx, struct channel *c, enum wire_type type, struct bytes payload) {
     (void)c;
     struct local_node *n = ctx;
     struct wire_status s;
     if (type != WIRE_STATUS || !wire_status_decode(payload, &s)) return;
     bool changed = !n->status_known || s.role != n->status.role || s.term != n->status.term;
-    if (n->status_known && !s.serving && n->status.serving) note(n, s.reason);
+    if (n->status_known && !s.serving && n->status.serving) node_note(n, s.reason);
     n->status = s;
     n->status_known = true;
     n->local->events++;
@@ -98,11 +81,16 @@ static void on_control_close(void *ctx, struct channel *c, const char *why, bool
 
 static const struct channel_events control_events = {.on_frame = on_control, .on_close = on_control_close};
 
-/* --- ends --- */
+/* --- the process --- */
 
-static void forget_process(struct local_node *n) {
-    if (n->end_open) uv_poll_stop(&n->end);
-    n->end_open = false;
+static void free_handle(uv_handle_t *handle) {
+    free(handle);
+}
+
+void node_process_free(struct local_node *n) {
+    if (n->end) uv_close((uv_handle_t *)n->end, free_handle);
+    n->end = NULL;
+    n->leaving = false;
     if (n->control) channel_close(n->control);
     n->control = NULL;
     n->status_known = false;
@@ -115,44 +103,7 @@ static void on_end(uv_poll_t *poll, int poll_status, int events) {
     (void)poll_status, (void)events;
     struct local_node *n = poll->data;
     int status = 0;
-    if (!n->process || !process_ended(n->process, &status)) return;
-    char text[200];
-    if (WIFEXITED(status))
-        snprintf(text, sizeof text, "n%u ended by itself with status %d; its log tells why: n%u/log", n->id + 1u,
-                 WEXITSTATUS(status), n->id + 1u);
-    else
-        snprintf(text, sizeof text, "n%u died of signal %d (%s); its log: n%u/log", n->id + 1u, WTERMSIG(status),
-                 strsignal(WTERMSIG(status)), n->id + 1u);
-    note(n, text);
-    note_up(n, false);
-    bool assertion =
-        !n->local->target && ((WIFEXITED(status) && WEXITSTATUS(status) == EXIT_ASSERTION) ||
-                              (WIFSIGNALED(status) && (WTERMSIG(status) == SIGABRT || WTERMSIG(status) == SIGSEGV)));
-    if (assertion && !n->local->violation[0]) snprintf(n->local->violation, sizeof n->local->violation, "%s", text);
-    forget_process(n);
-    node_restart_later(n, SUPERVISOR_NS);
-}
-
-void node_bury(struct local_node *n) {
-    if (!n->process) return;
-    process_kill(n->process);
-    forget_process(n);
-    note_up(n, false);
-}
-
-void node_restart_later(struct local_node *n, uint64_t after_ns) {
-    if (!n->local->start_ns) return;
-    n->restart_ns = local_now(n->local) + after_ns;
-    local_schedule(n->local, n->restart_ns, TIMER_RESTART, n->id);
-}
-
-void node_on_restart(struct local_node *n) {
-    if (n->process || n->down_count || n->restart_ns == 0 || local_now(n->local) < n->restart_ns) return;
-    n->restart_ns = 0;
-    struct error e;
-    if (node_start(n, &e) == 0) return;
-    note(n, e.text);
-    node_restart_later(n, SUPERVISOR_NS);
+    if (n->process && process_ended(n->process, &status)) node_on_end(n, status);
 }
 
 /* --- start --- */
@@ -196,7 +147,24 @@ static void bundled_arguments(const struct local_node *n, struct arguments *a) {
     argument(a, "--snapshot-entries", xformat("%u", c->snapshot_entries));
     argument(a, "--seed", xformat("%llu", (unsigned long long)(hash_mix(c->seed, n->id) >> 1)));
     argument(a, "--control", xstrdup("3"));
+    /* Beside the log, not on the node's disk: a power loss must not take it. */
+    if (c->record) argument(a, "--record", xformat("%s/recording-%u", n->folder, n->starts));
     buffer_free(&peers);
+}
+
+static int watch_end(struct local_node *n, struct error *e) {
+    uv_poll_t *end = xcalloc(1, sizeof *end);
+    int rc = uv_poll_init(&n->local->loop, end, process_fd(n->process));
+    if (rc != 0) {
+        free(end);
+    } else {
+        n->end = end; /* node_process_free closes it */
+        end->data = n;
+        rc = uv_poll_start(end, UV_READABLE, on_end);
+    }
+    if (rc == 0) return 0;
+    node_process_free(n);
+    return error_set(e, "n%u cannot be watched: %s", n->id + 1u, uv_strerror(rc));
 }
 
 static int launch(struct local_node *n, struct process_options *o, struct error *e) {
@@ -205,13 +173,16 @@ static int launch(struct local_node *n, struct process_options *o, struct error 
     o->network = l->network.endpoint[n->id];
     o->patch_clock = l->has_clock;
     o->watch_syncs = l->has_syncs && !l->has_filesystem;
+    o->exec_error = local_fail_start(n) ? ENOMEM : 0;
+    n->log_start = node_log_size(n);
     n->process = process_start(o, e);
-    if (!n->process) return -1;
-    uv_poll_init(&l->loop, &n->end, process_fd(n->process));
-    n->end.data = n;
-    uv_poll_start(&n->end, UV_READABLE, on_end);
-    n->end_open = true;
-    if (l->start_ns) note_up(n, true);
+    if (!n->process) {
+        struct error cause = *e;
+        if (o->exec_error) error_set(e, "a fault makes it fail: %.400s", cause.text);
+        return -1;
+    }
+    if (watch_end(n, e)) return -1;
+    if (l->start_ns) node_note_up(n, true);
     node_apply_conditions(n);
     return 0;
 }
@@ -221,6 +192,7 @@ static int start_bundled(struct local_node *n, struct error *e) {
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0)
         return error_set(e, "socketpair: %s", strerror(errno));
     struct arguments a = {.count = 0};
+    n->starts++;
     bundled_arguments(n, &a);
     struct process_options o = {.argv = (const char *const *)a.items, .pass = pair[1]};
     int rc = launch(n, &o, e);
@@ -268,7 +240,7 @@ int nodes_await(struct local *l, struct error *e) {
         if (up == l->nodes) return 0;
         uint64_t now = local_clock_ns();
         const struct local_node *n = &l->node[up];
-        if (!n->process) return error_set(e, "n%u did not start; its log tells why: %s/log", up + 1, n->folder);
+        if (!n->process) return error_set(e, "the cluster does not start: %s", n->ended);
         if (now > deadline)
             return error_set(e, "n%u does not serve after %.0f s; its log: %s/log", up + 1,
                              (double)(l->target ? START_FOREIGN_MAX_NS : START_MAX_NS) / (double)NS_PER_S, n->folder);
@@ -279,7 +251,7 @@ int nodes_await(struct local *l, struct error *e) {
 void local_nodes_free(struct local *l) {
     for (uint32_t i = 0; i < l->nodes; i++) {
         struct local_node *n = &l->node[i];
-        if (n->process) forget_process(n);
+        if (n->process) node_process_free(n);
         if (n->filesystem) filesystem_free(n->filesystem);
         n->filesystem = NULL;
         if (n->output >= 0) close(n->output);
@@ -332,7 +304,9 @@ uint8_t nodes_leader(const struct local *l) {
 
 bool node_transfer(struct local *l, uint8_t to) {
     uint8_t from = nodes_leader(l);
-    if (l->target || from == NODE_UNKNOWN || to >= l->nodes || !l->node[from].control) return false;
+    if (from == NODE_UNKNOWN || to >= l->nodes) return false;
+    if (l->target) return foreign_transfer(l->pool, from, to);
+    if (!l->node[from].control) return false;
     struct bytes part = bytes_of(&to, 1);
     return channel_send(l->node[from].control, WIRE_TRANSFER, &part, 1);
 }

@@ -1,21 +1,31 @@
 /* Foreign targets in the local world: operations of the history to calls of the target's Lua file and back, each slot
- * with a time of its own, and what polling tells about the nodes. */
+ * with a time of its own, and what polling tells about the nodes.
+ *
+ * A client whose node refuses connections does what clients of bundled targets do: it goes on to the next node, and
+ * when all have refused, waits a little longer each time. So a dead cluster is not stormed by closed loops, and what is
+ * measured from an open loop's due time means the same with every target. */
 #include "harness/local/local_internal.h"
 
 #include <stdlib.h>
 
 #define POLL_NS (50 * NS_PER_MS)
 #define LIST_MAX 65536u
+#define BACKOFF_MIN_NS (50 * NS_PER_MS)
+#define BACKOFF_MAX_NS NS_PER_S
 
 static void on_pool(uv_poll_t *poll, int status, int events);
 
 int outside_make(struct local *l, struct error *e) {
     const struct world_config *c = &l->config;
-    l->target = foreign_load(c->target, *c->adapter, e);
+    char *file = xformat("%.*s", (int)foreign_name_size(c->target), c->target);
+    l->target = foreign_load(file, *c->adapter, e);
+    free(file);
     if (!l->target) return -1;
+    l->settings = foreign_settings(l->target, c->target, e);
+    if (!l->settings) return -1;
     const char *missing = foreign_missing(l->target);
     if (missing) return error_set(e, "%s cannot run here: %s", c->target, missing);
-    l->cluster = (struct foreign_cluster){.size = l->nodes, .settings = c->settings};
+    l->cluster = (struct foreign_cluster){.size = l->nodes, .settings = (const char *const *)l->settings};
     for (uint32_t i = 0; i < l->nodes; i++) {
         struct foreign_node *n = &l->cluster.nodes[i];
         memcpy(n->address, l->network.address[i], sizeof l->network.address[i]);
@@ -27,10 +37,11 @@ int outside_make(struct local *l, struct error *e) {
     }
     l->pool = foreign_pool_new(l->target, &l->cluster, c->clients, e);
     if (!l->pool) return -1;
-    uv_poll_init(&l->loop, &l->pool_poll, foreign_pool_fd(l->pool));
+    int rc = uv_poll_init(&l->loop, &l->pool_poll, foreign_pool_fd(l->pool));
+    l->pool_poll_open = rc == 0;
     l->pool_poll.data = l;
-    uv_poll_start(&l->pool_poll, UV_READABLE, on_pool);
-    l->pool_poll_open = true;
+    if (rc == 0) rc = uv_poll_start(&l->pool_poll, UV_READABLE, on_pool);
+    if (rc != 0) return error_set(e, "the event loop cannot watch the target's calls: %s", uv_strerror(rc));
     foreign_poll(l->pool, POLL_NS);
     return 0;
 }
@@ -40,6 +51,8 @@ void outside_free(struct local *l) {
     l->pool_poll_open = false;
     if (l->pool) foreign_pool_free(l->pool);
     l->pool = NULL;
+    foreign_settings_free(l->settings);
+    l->settings = NULL;
     foreign_free(l->target);
     l->target = NULL;
 }
@@ -95,6 +108,7 @@ static void finish(struct local_client *c, enum op_status status, struct value r
     struct history *h = l->world.host.history;
     c->busy = c->refused = false;
     c->op_deadline_ns = UINT64_MAX;
+    c->retry_ns = 0;
     c->token++;
     /* A node that refuses is left for the next one, unless the client is to stay with its own. */
     if (status != OP_OK && !l->config.clients_pinned) c->asked = (uint8_t)((c->asked + 1) % l->nodes);
@@ -107,11 +121,72 @@ static void finish(struct local_client *c, enum op_status status, struct value r
     l->world.host.on_complete(l->world.host.ctx, &done);
 }
 
+static void arm(struct local_client *c, uint64_t due_ns) {
+    c->timer_ns = due_ns ? due_ns : 1;
+    local_schedule(c->local, c->timer_ns, TIMER_CLIENT, c->slot);
+}
+
+static bool stays(const struct local_client *c) {
+    return c->local->config.clients_pinned && !c->op.anywhere;
+}
+
+/* How long to wait after so many refusals in a row: 50 ms for each time that nobody is left to ask, doubled up to a
+ * second, with up to a half of it taken off by chance, so that clients do not come back all at once. */
+static uint64_t backoff_ns(struct local_client *c) {
+    struct local *l = c->local;
+    uint32_t others = stays(c) ? 1 : l->nodes;
+    if (c->refusals % others != 0) return 0;
+    uint64_t ns = BACKOFF_MIN_NS;
+    for (uint32_t i = others; i < c->refusals && ns < BACKOFF_MAX_NS; i += others) ns *= 2;
+    if (ns > BACKOFF_MAX_NS) ns = BACKOFF_MAX_NS;
+    return ns - prng_below(&l->prng, ns / 2);
+}
+
+static void call_target(struct local_client *c) {
+    struct local *l = c->local;
+    const struct history *h = l->world.host.history;
+    uint64_t now = local_now(l);
+    struct arena arena = {.block_size = 4096};
+    struct foreign_call call = {.f = history_function_name(h, c->op.f),
+                                .key = history_text(h, c->op.key),
+                                .argument = to_foreign(h, c->op.argument, &arena),
+                                .node = c->asked,
+                                .timeout_ns = c->op_deadline_ns > now ? c->op_deadline_ns - now : 0};
+    c->retry_ns = 0;
+    foreign_submit(l->pool, c->slot, c->token, &call);
+    arena_free(&arena);
+}
+
+/* It certainly was not done, so trying once more cannot do it twice. */
+static void on_refused(struct local_client *c, const char *reason) {
+    struct local *l = c->local;
+    c->refusals++;
+    uint64_t now = local_now(l), wait_ns = backoff_ns(c);
+    uint64_t left_ns = c->op_deadline_ns > now ? c->op_deadline_ns - now : 0;
+    if (left_ns < BACKOFF_MIN_NS) {
+        finish(c, OP_FAIL, VALUE_OF_NIL, reason);
+        return;
+    }
+    if (wait_ns > left_ns / 2) wait_ns = left_ns / 2; /* leaves time for a last try */
+    if (!stays(c)) c->asked = (uint8_t)((c->asked + 1) % l->nodes);
+    c->token++;
+    if (wait_ns == 0) {
+        call_target(c);
+    } else {
+        c->retry_ns = now + wait_ns;
+        arm(c, c->retry_ns);
+    }
+}
+
 static void on_done(void *ctx, uint32_t slot, uint64_t token, enum foreign_status status,
                     const struct foreign_value *result, const char *reason) {
     struct local *l = ctx;
     struct local_client *c = &l->clients[slot];
     if (!c->busy || c->token != token) return;
+    if (status == FOREIGN_REFUSED) {
+        on_refused(c, reason);
+        return;
+    }
     static const enum op_status statuses[] = {[FOREIGN_OK] = OP_OK, [FOREIGN_FAIL] = OP_FAIL, [FOREIGN_INFO] = OP_INFO};
     struct value value = VALUE_OF_NIL;
     if (status == FOREIGN_OK)
@@ -126,11 +201,6 @@ static void on_pool(uv_poll_t *poll, int status, int events) {
     foreign_drain(l->pool, l, on_done);
 }
 
-static void arm(struct local_client *c, uint64_t due_ns) {
-    c->timer_ns = due_ns ? due_ns : 1;
-    local_schedule(c->local, c->timer_ns, TIMER_CLIENT, c->slot);
-}
-
 uint8_t outside_submit(struct local *l, uint32_t slot, const struct world_op *op) {
     struct local_client *c = &l->clients[slot];
     const struct history *h = l->world.host.history;
@@ -139,24 +209,17 @@ uint8_t outside_submit(struct local *l, uint32_t slot, const struct world_op *op
         c->token = 1;
         c->asked = (uint8_t)(slot % l->nodes);
     }
-    if (l->config.clients_pinned && !op->anywhere) c->asked = (uint8_t)(slot % l->nodes);
     c->op = *op;
     c->busy = true;
-    const char *f = history_function_name(h, op->f);
-    if (!foreign_has(l->target, f)) { /* told by a timer, never from inside submit */
+    c->refusals = 0;
+    c->op_deadline_ns = now + l->config.op_timeout_ns;
+    if (stays(c)) c->asked = (uint8_t)(slot % l->nodes);
+    if (!foreign_has(l->target, history_function_name(h, op->f))) { /* told by a timer, never from inside submit */
         c->refused = true;
         arm(c, now);
         return c->asked;
     }
-    struct arena arena = {.block_size = 4096};
-    struct foreign_call call = {.f = f,
-                                .key = history_text(h, op->key),
-                                .argument = to_foreign(h, op->argument, &arena),
-                                .node = c->asked,
-                                .timeout_ns = l->config.op_timeout_ns};
-    foreign_submit(l->pool, slot, c->token, &call);
-    arena_free(&arena);
-    c->op_deadline_ns = now + l->config.op_timeout_ns;
+    call_target(c);
     arm(c, c->op_deadline_ns);
     return c->asked;
 }
@@ -167,6 +230,11 @@ void outside_on_timer(struct local *l, uint32_t slot) {
     if (!c->busy) return;
     if (c->refused) {
         finish(c, OP_FAIL, VALUE_OF_NIL, "the target cannot do this operation");
+    } else if (c->retry_ns) {
+        if (now >= c->op_deadline_ns)
+            finish(c, OP_FAIL, VALUE_OF_NIL, "connect");
+        else if (now >= c->retry_ns)
+            call_target(c);
     } else if (now >= c->op_deadline_ns) {
         foreign_abandon(l->pool, slot);
         finish(c, OP_INFO, VALUE_OF_NIL, "timeout");

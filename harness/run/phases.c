@@ -18,6 +18,13 @@ static uint64_t now_ns(const struct runner *r) {
 
 /* --- settle --- */
 
+/* What was last said about a node, such as how it ended; "" when nothing was. */
+static const char *last_word(const struct history *h, uint32_t node) {
+    for (size_t i = h->samples_count; i-- > 0;)
+        if (h->samples[i].kind == SAMPLE_LOG && h->samples[i].node == node) return history_text(h, h->samples[i].text);
+    return "";
+}
+
 /* Is the cluster whole again? If not, `missing` says what is not there, in words. */
 static bool is_whole(const struct runner *r, char *missing, size_t size) {
     bool opaque = false, told = false; /* a foreign system tells what it can: a leader perhaps, no indices */
@@ -26,7 +33,8 @@ static bool is_whole(const struct runner *r, char *missing, size_t size) {
     for (uint32_t i = 0; i < nodes; i++) {
         status[i] = r->world->ops->node_status(r->world, (uint8_t)i);
         if (!status[i].up || status[i].paused) {
-            snprintf(missing, size, "n%u is %s", i + 1, status[i].up ? "paused" : "down");
+            const char *why = status[i].up ? "" : last_word(r->history, i);
+            snprintf(missing, size, "n%u is %s%s%s", i + 1, status[i].up ? "paused" : "down", *why ? ": " : "", why);
             return false;
         }
         opaque = opaque || status[i].opaque;

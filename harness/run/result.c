@@ -129,6 +129,9 @@ void run_replay_command(const struct run_options *o, struct buffer *out) {
     for (int k = 0, n = 0; k < FAULT_KINDS; k++)
         if (o->without & (1u << k)) buffer_printf(out, "%s%s", n++ ? "," : " --without ", kind_names[k]);
     if (!o->invariants) buffer_printf(out, " --no-invariants");
+    if (o->pcap) buffer_printf(out, " --pcap");
+    if (o->pcap && o->pcap_snap_bytes) buffer_printf(out, " --pcap-snap %u", o->pcap_snap_bytes);
+    if (o->record) buffer_printf(out, " --record");
     buffer_append(out, "", 1);
     out->size--;
 }

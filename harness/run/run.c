@@ -76,6 +76,9 @@ static int ready_world(struct runner *r, struct error *e) {
         return error_set(e, "%s: %u clients; there can be 1 to %u", o->scenario_name, c.clients, CLIENTS_MAX);
     c.adapter = o->adapter;
     c.folder = r->folder;
+    c.pcap = o->pcap;
+    c.pcap_snap_bytes = o->pcap_snap_bytes;
+    c.record = o->record;
     if (r->world && r->maker->reset(r->world, &c, e)) {
         r->world->ops->free(r->world);
         r->world = NULL;
@@ -184,6 +187,7 @@ int runner_run(struct runner *r, const struct run_options *o, struct run_result 
         record_failed(r, e->text);
         goto out;
     }
+    if (r->world->ops->sum_up) r->world->ops->sum_up(r->world);
     judge(r, out);
     out->wall_seconds = (double)(wall_now_ns() - r->wall_start_ns) / (double)NS_PER_S;
     record_finish(r, out);

@@ -21,8 +21,10 @@ struct run_options {
     const struct bytes *adapter; /* a foreign target's Lua file; NULL: a bundled target */
     const struct script_set *sets;
     size_t sets_count;
-    bool invariants;  /* online oracles (default on; --no-invariants) */
-    uint32_t without; /* mask of enum fault_kind that is left out, though the scenario asks for it (shrinking) */
+    bool invariants;   /* online oracles (default on; --no-invariants) */
+    uint32_t without;  /* mask of enum fault_kind that is left out, though the scenario asks for it (shrinking) */
+    bool pcap, record; /* worlds with real frames and processes: capture the links, record the bundled nodes */
+    uint32_t pcap_snap_bytes; /* of each frame; 0: the beginning */
     struct check_options check;
     /* The online oracle's finding ends the run at once with "invalid". Called now and then; wall-clock paced. */
     void (*progress)(void *ctx, double fraction, const struct history *h);

@@ -30,7 +30,7 @@ struct world_maker { /* where worlds come from; the tests have another one */
 struct recovery { /* what settling found */
     bool tried, recovered;
     uint64_t after_ns; /* healing to recovered */
-    char missing[384]; /* what was not there in time */
+    char missing[640]; /* what was not there in time */
 };
 
 struct runner {

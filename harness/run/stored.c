@@ -100,6 +100,9 @@ struct stored_options *run_options_of(const struct run_info *info, struct run_op
         .sets = s->sets,
         .invariants = json_is_true(json_object_get(root, "invariants")),
         .without = (uint32_t)json_integer_value(json_object_get(root, "without")),
+        .pcap = json_is_true(json_object_get(root, "pcap")),
+        .pcap_snap_bytes = (uint32_t)json_integer_value(json_object_get(root, "pcap_snap_bytes")),
+        .record = json_is_true(json_object_get(root, "record")),
     };
     const char *key;
     json_t *value;

@@ -63,6 +63,7 @@ static void read_links(struct fields *f, struct fault_spec *spec, uint32_t nodes
     read_ppm(f, "reorder", &spec->link.reorder_ppm);
     read_ppm(f, "corrupt", &spec->link.corrupt_ppm);
     read_ppm(f, "damage", &spec->link.damage_ppm);
+    fields_boolean(f, "corrupt_regardless", &spec->corrupt_regardless);
     fields_seconds(f, "delay", 0, DELAY_MAX_S, &spec->link.delay_ns);
     fields_seconds(f, "jitter", 0, DELAY_MAX_S, &spec->link.jitter_ns);
     int64_t rate = 0;
@@ -76,8 +77,11 @@ static void read_links(struct fields *f, struct fault_spec *spec, uint32_t nodes
 }
 
 static void read_node_fault(struct fields *f, struct fault_spec *spec) {
-    int64_t drift = 0, capacity = 0, percent = 50;
+    int64_t drift = 0, capacity = 0, percent = 50, failed_starts = 0;
     double offset = 0;
+    fields_seconds(f, "grace", 0, DELAY_MAX_S, &spec->kill.grace_ns);
+    fields_integer(f, "failed_starts", 1, 1000, &failed_starts);
+    spec->kill.failed_starts = (uint32_t)failed_starts;
     fields_number(f, "offset", -86400, 86400, &offset);
     seconds_to_ns(offset, -86400, &spec->clock.wall_offset_ns);
     fields_integer(f, "drift_ppm", -900000, 900000, &drift);

@@ -175,14 +175,18 @@ static const struct need {
     const char *left, *right;
     uint32_t kind; /* enum fault_kind, or the number of another capability's bit */
 } needs[] = {
-    {"partition", NULL, FAULT_LINK},    {"network", NULL, FAULT_LINK},      {"process", "kill", FAULT_KILL},
-    {"process", "restart", FAULT_KILL}, {"process", "rolling", FAULT_KILL}, {"process", "pause", FAULT_PAUSE},
-    {"process", "slow", FAULT_SLOW},    {"clock", NULL, FAULT_CLOCK},       {"disk", "power_loss", FAULT_POWER},
-    {"disk", "stall", FAULT_DISK},      {"disk", "error", FAULT_DISK},      {"disk", "lie", FAULT_DISK},
-    {"disk", "full", WHOLE_DISKS},      {"disk", "rot", WHOLE_DISKS},       {"disk", "read_error", WHOLE_DISKS},
-    {"disk", "slow", WHOLE_DISKS},      {NULL, "isolate", FAULT_LINK},      {NULL, "partition", FAULT_LINK},
-    {NULL, "cut", FAULT_LINK},          {NULL, "kill", FAULT_KILL},         {NULL, "pause", FAULT_PAUSE},
-    {NULL, "power_loss", FAULT_POWER},
+    {"partition", NULL, FAULT_LINK},      {"network", NULL, FAULT_LINK},
+    {"process", "kill", FAULT_KILL},      {"process", "restart", FAULT_KILL},
+    {"process", "terminate", FAULT_KILL}, {"process", "start_failure", FAULT_KILL},
+    {"process", "pause", FAULT_PAUSE},    {"process", "slow", FAULT_SLOW},
+    {"clock", NULL, FAULT_CLOCK},         {"disk", "power_loss", FAULT_POWER},
+    {"disk", "stall", FAULT_DISK},        {"disk", "error", FAULT_DISK},
+    {"disk", "lie", FAULT_DISK},          {"disk", "full", WHOLE_DISKS},
+    {"disk", "rot", WHOLE_DISKS},         {"disk", "read_error", WHOLE_DISKS},
+    {"disk", "slow", WHOLE_DISKS},        {NULL, "isolate", FAULT_LINK},
+    {NULL, "partition", FAULT_LINK},      {NULL, "cut", FAULT_LINK},
+    {NULL, "kill", FAULT_KILL},           {NULL, "terminate", FAULT_KILL},
+    {NULL, "pause", FAULT_PAUSE},         {NULL, "power_loss", FAULT_POWER},
 };
 
 uint32_t source_needs(struct bytes text) {

@@ -56,15 +56,38 @@ static void refresh_node(struct sim *s, struct sim_node *n) {
         node_set_clock(n, drift_ppm, offset_ns);
 }
 
+static void kill_node(struct sim *s, struct active_fault *f, struct sim_node *n) {
+    const struct kill_condition *k = &f->spec.kill;
+    f->evidence.offered++;
+    if (k->grace_ns) {
+        n->down_count++;
+        node_terminate(n, k->grace_ns);
+        return; /* whether it ended is seen at the end */
+    }
+    n->down_count += k->failed_starts == 0;
+    node_crash(n, f->spec.kind == FAULT_POWER ? &f->spec.crash : NULL);
+    f->evidence.affected += !n->up;
+    if (k->failed_starts) node_schedule_boot(n, prng_between(&s->boot_prng, 20 * NS_PER_MS, 100 * NS_PER_MS));
+}
+
+bool faults_fail_start(struct sim *s, uint8_t node) {
+    for (uint32_t i = 0; i < FAULTS_MAX && i < s->faults_next; i++) {
+        struct active_fault *f = &s->faults[i];
+        bool fails = f->id && f->spec.kind == FAULT_KILL && (f->spec.nodes >> node & 1) &&
+                     f->failed_starts[node] < f->spec.kill.failed_starts;
+        if (!fails) continue;
+        f->failed_starts[node]++;
+        f->evidence.offered++;
+        f->evidence.affected++;
+        return true;
+    }
+    return false;
+}
+
 static void begin_on_node(struct sim *s, struct active_fault *f, struct sim_node *n) {
     switch (f->spec.kind) {
     case FAULT_KILL:
-    case FAULT_POWER:
-        n->down_count++;
-        node_crash(n, f->spec.kind == FAULT_POWER ? &f->spec.crash : NULL);
-        f->evidence.offered++;
-        f->evidence.affected += !n->up;
-        break;
+    case FAULT_POWER: kill_node(s, f, n); break;
     case FAULT_PAUSE:
         n->pause_count++;
         if (s->trace) trace_event(s, "n%u is stopped", n->id + 1u);
@@ -77,6 +100,7 @@ static void end_on_node(struct sim *s, const struct active_fault *f, struct sim_
     switch (f->spec.kind) {
     case FAULT_KILL:
     case FAULT_POWER:
+        if (f->spec.kill.failed_starts) break; /* it is starting already */
         assert(n->down_count > 0);
         if (--n->down_count == 0) node_schedule_boot(n, prng_between(&s->boot_prng, 20 * NS_PER_MS, 100 * NS_PER_MS));
         break;
@@ -94,6 +118,8 @@ static int validate(const struct sim *s, const struct fault_spec *spec, struct e
     if (spec->kind >= FAULT_KINDS) return error_set(e, "no such kind of fault");
     if (spec->kind != FAULT_LINK && (spec->nodes == 0 || (spec->nodes & ~all)))
         return error_set(e, "the fault names no node, or one beyond n%u", s->nodes);
+    if (spec->kill.grace_ns && spec->kill.failed_starts)
+        return error_set(e, "a node that ends in order and starts that fail are two faults: give one of them");
     if (spec->kind == FAULT_SLOW && (spec->slow_percent < 1 || spec->slow_percent > 99))
         return error_set(e, "slow needs 1 to 99 percent, not %u", spec->slow_percent);
     if (spec->kind == FAULT_CLOCK && (spec->clock.drift_ppm <= -500000 || spec->clock.drift_ppm >= 500000))
@@ -140,6 +166,11 @@ struct fault_evidence faults_end(struct sim *s, uint32_t id) {
                 f->evidence.offered++;
                 f->evidence.affected += node_wall_clock(&s->node[i]) != SIM_EPOCH_NS + s->now_ns;
             }
+        }
+        for (uint32_t i = 0; i < s->nodes && f->spec.kill.grace_ns; i++) {
+            if (!(f->spec.nodes >> i & 1)) continue;
+            if (s->node[i].stopping) node_crash(&s->node[i], NULL); /* it had its time */
+            f->evidence.affected += !s->node[i].up;
         }
         struct active_fault ended = *f;
         f->id = 0;

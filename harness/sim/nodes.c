@@ -4,7 +4,8 @@
 #include "harness/sim/sim_internal.h"
 
 enum { DUTY_PERIOD_NS = 100000000 };
-enum { BACKLOG_MAX = 100000 }; /* what socket buffers of a stopped process hold, generously */
+#define STOP_WITHIN_NS (300 * NS_PER_MS) /* as a node process gives itself to hand its leadership over */
+enum { BACKLOG_MAX = 100000 };           /* what socket buffers of a stopped process hold, generously */
 
 enum { LOG_ENTRIES_MAX = 8192, MESSAGE_BYTES_MAX = 16 << 10, MESSAGE_BYTES_MIN = 512, ENTRY_FRAME_BYTES = 128 };
 
@@ -181,7 +182,7 @@ void node_reset(struct sim *s, uint8_t id) {
     sim_disk_clear(&n->disk);
     prng_seed(&n->disk_prng, s->config.seed, STREAM_DISK + (uint64_t)id);
     prng_seed(&n->sync_prng, s->config.seed, STREAM_SYNC + (uint64_t)id);
-    n->up = false;
+    n->up = n->stopping = false;
     n->down_count = n->pause_count = n->slow_percent = 0;
     n->generation = 0;
     n->backlog_count = 0;
@@ -206,6 +207,11 @@ static void sample(struct sim_node *n, enum sample_kind kind) {
 void node_boot(struct sim_node *n) {
     struct sim *s = n->sim;
     if (n->up || n->down_count) return;
+    if (faults_fail_start(s, n->id)) {
+        if (s->trace) trace_event(s, "n%u does not start: a fault wants it so", n->id + 1u);
+        node_schedule_boot(n, NS_PER_S);
+        return;
+    }
     struct replica_env env = {.ctx = n,
                               .disk = &n->disk.base,
                               .send = env_send,
@@ -246,12 +252,29 @@ void node_crash(struct sim_node *n, const struct disk_crash *power_loss) {
         sim_disk_process_crash(&n->disk);
     if (n->sim->trace) trace_event(n->sim, "n%u %s", n->id + 1u, power_loss ? "loses power" : "is killed");
     if (n->up) sample(n, SAMPLE_NODE_DOWN);
-    n->up = false;
+    n->up = n->stopping = false;
     n->generation++;
     drop_backlog(n);
     memset(n->timer_sequence, 0, sizeof n->timer_sequence);
     memset(n->syncs, 0, sizeof n->syncs);
     if (n->sim->config.invariants) oracle_crash(n->sim->oracle, n->id);
+}
+
+void node_terminate(struct sim_node *n, uint64_t grace_ns) {
+    struct sim *s = n->sim;
+    if (!n->up || n->stopping) return;
+    if (s->trace) trace_event(s, "n%u is told to stop", n->id + 1u);
+    n->stopping = true;
+    bool hears = n->pause_count == 0; /* to a stopped process the signal waits */
+    uint64_t within_ns = hears && grace_ns > STOP_WITHIN_NS ? STOP_WITHIN_NS : grace_ns;
+    sim_schedule(s, s->now_ns + within_ns, event_payload(EV_STOP, n->id, n->generation));
+    if (!hears) return;
+    replica_transfer(n->replica, node_clock(n), NODE_NONE);
+    node_after_step(n);
+}
+
+void node_on_terminate(struct sim_node *n, uint32_t generation) {
+    if (n->stopping && n->generation == generation) node_crash(n, NULL);
 }
 
 /* A stopped replica is a dead process: the supervisor starts it again. */
@@ -270,7 +293,10 @@ void node_after_step(struct sim_node *n) {
         const char *broken = replica_check(n->replica);
         if (broken) oracle_assertion(s->oracle, n->id, broken);
     }
-    if (!replica_running(n->replica)) bury(n);
+    if (!replica_running(n->replica))
+        bury(n);
+    else if (n->stopping && n->probe.role != PROTOCOL_LEADER)
+        node_crash(n, NULL);
 }
 
 bool node_may_run(struct sim_node *n, const struct heap_item *item) {

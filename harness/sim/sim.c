@@ -69,6 +69,7 @@ static void run_event(struct sim *s, const struct heap_item *item) {
     case EV_BOOT:
         if (n->generation == detail) node_boot(n);
         break;
+    case EV_STOP: node_on_terminate(n, (uint32_t)detail); break;
     case EV_CLIENT_TIMER: clients_on_timer(s, (uint32_t)detail); break;
     case EV_CLIENT_SEND: clients_on_send(s, (uint32_t)detail, item->sequence); break;
     case EV_WAKE: {

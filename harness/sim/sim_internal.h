@@ -14,7 +14,7 @@
 #include "harness/world.h"
 #include "nemesis/disk.h"
 
-enum event_type { EV_FRAME, EV_TIMER, EV_SYNC, EV_BOOT, EV_CLIENT_TIMER, EV_CLIENT_SEND, EV_WAKE };
+enum event_type { EV_FRAME, EV_TIMER, EV_SYNC, EV_BOOT, EV_CLIENT_TIMER, EV_CLIENT_SEND, EV_WAKE, EV_STOP };
 enum { FAULTS_MAX = 256, TIMERS_MAX = 4, FRAME_SMALL = 192, SYNCS_MAX = 8 };
 /* Every run begins at this moment of wall-clock time: 2020-01-01 UTC. */
 #define SIM_EPOCH_NS (UINT64_C(1577836800) * NS_PER_S)
@@ -49,6 +49,7 @@ struct sim_node {
     struct sim *sim;
     uint8_t id;
     bool up, stepped;
+    bool stopping; /* told to end in order */
     uint32_t down_count, pause_count;
     uint32_t slow_percent;               /* 0: full speed */
     uint32_t generation;                 /* of the process: what belongs to an older one is void */
@@ -87,6 +88,7 @@ struct active_fault {
     struct fault_spec spec;
     struct fault_evidence evidence;
     uint64_t before_affected, before_offered; /* counters at the start */
+    uint32_t failed_starts[NODES_MAX];
 };
 
 struct sim {
@@ -131,6 +133,9 @@ void node_reset(struct sim *s, uint8_t id);
 void node_free(struct sim_node *n);
 void node_boot(struct sim_node *n);
 void node_crash(struct sim_node *n, const struct disk_crash *power_loss); /* NULL: the machine lives */
+/* As SIGTERM does: a leader hands over first, if it can in time; then the process ends. */
+void node_terminate(struct sim_node *n, uint64_t grace_ns);
+void node_on_terminate(struct sim_node *n, uint32_t generation);
 void node_schedule_boot(struct sim_node *n, uint64_t delay_ns);
 /* False when the input must wait (paused, slow): it was queued or rescheduled. */
 bool node_may_run(struct sim_node *n, const struct heap_item *item);
@@ -163,6 +168,7 @@ void clients_on_answer(struct sim *s, const struct frame *f);
 void faults_reset(struct sim *s);
 uint32_t faults_begin(struct sim *s, const struct fault_spec *spec, struct error *e);
 struct fault_evidence faults_end(struct sim *s, uint32_t id);
+bool faults_fail_start(struct sim *s, uint8_t node); /* whether a fault makes this start fail; counts it */
 void faults_on_frame(struct sim *s, uint8_t from, uint8_t to, const struct frame_fate *fate, bool late);
 
 /* trace.c */

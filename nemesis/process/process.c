@@ -139,6 +139,8 @@ static enum step become(const struct launch *l) {
     reset_signals();
     if (o->watch_syncs && watch_own_syncs(l->channel)) return STEP_SYNCS;
     if (o->patch_clock && ptrace(PTRACE_TRACEME, 0, NULL, NULL)) return STEP_TRACE;
+    errno = o->exec_error;
+    if (errno) return STEP_EXEC;
     execve(l->program, (char *const *)(uintptr_t)o->argv, (char *const *)(uintptr_t)l->environment);
     return STEP_EXEC;
 }

@@ -31,6 +31,7 @@ struct process_options {
     int network;             /* a network namespace (an open /proc/PID/ns/net); -1: ours. Not taken over. */
     int pass;                /* appears as descriptor 3 in the child; -1: none. Not taken over. */
     bool patch_clock, watch_syncs;
+    int exec_error; /* 0; else the start fails as if exec had, with this errno: a fault of its own */
 };
 
 /* Starts it and returns once exec has succeeded (and the clock is patched). NULL with e set: what failed, of which

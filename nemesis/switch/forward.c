@@ -30,21 +30,6 @@ static uint8_t destination(const struct net_switch *s, uint8_t from, const uint8
     return ENDPOINTS_MAX;
 }
 
-static void emit(struct net_switch *s, uint8_t from, uint8_t to, struct bytes frame, uint64_t due_ns, bool delayed) {
-    struct link_counters *n = &s->links[from][to].counters;
-    struct port *port = &s->ports[to];
-    if (!port->handle || pcap_inject(port->handle, frame.data, frame.size) != (int)frame.size) {
-        s->inject_failed++;
-        return;
-    }
-    n->delivered++;
-    n->bytes += frame.size;
-    s->frames++;
-    switch_clock(s);
-    late_record(s, delayed ? &s->delayed : &s->direct, due_ns);
-    capture_frame(s, to, frame, s->now_ns + s->wall_ahead_ns);
-}
-
 static void enqueue(struct net_switch *s, uint8_t from, uint8_t to, struct bytes frame, uint64_t due_ns) {
     if (s->flight_bytes + frame.size > FLIGHT_BYTES_MAX) {
         s->overflowed++;
@@ -62,7 +47,7 @@ static void depart(struct net_switch *s, uint8_t from, uint8_t to, struct bytes 
                    uint64_t delay_ns, struct lane *lane) {
     if (delay_ns) s->links[from][to].counters.delayed++;
     if (delay_ns == 0 && (!lane || lane->last_due_ns <= s->released_ns)) {
-        emit(s, from, to, frame, arrival_ns, false);
+        inject(s, to, frame, (struct departure){.from = from, .due_ns = arrival_ns});
         return;
     }
     uint64_t due_ns = arrival_ns + delay_ns;
@@ -166,7 +151,7 @@ void forward_release(struct net_switch *s) {
                 if (!s->rules[slot].condition.cut) rules &= ~(UINT64_C(1) << slot);
             rules_count(s, rules, &(struct frame_fate){.copies = 0}, false);
         } else {
-            emit(s, f->from, f->to, frame, item.time_ns, true);
+            inject(s, f->to, frame, (struct departure){.from = f->from, .delayed = true, .due_ns = item.time_ns});
         }
         s->flight_bytes -= f->size;
         free(f);
@@ -178,6 +163,7 @@ void forward_release(struct net_switch *s) {
 void forward_arm(struct net_switch *s) {
     const struct heap_item *top = heap_top(&s->queue);
     uint64_t at_ns = top ? top->time_ns : 0;
+    if (s->window_open && (!top || at_ns > s->window_ends_ns)) at_ns = s->window_ends_ns;
     if (at_ns == s->armed_ns) return;
     s->armed_ns = at_ns;
     struct itimerspec when = {.it_value = {.tv_sec = (time_t)(at_ns / NS_PER_S), .tv_nsec = (long)(at_ns % NS_PER_S)}};
@@ -190,6 +176,7 @@ void forward_settle(struct net_switch *s) {
     for (uint8_t i = 0; i < s->options.endpoints; i++) forward_poll(s, i, SETTLE_FRAMES_MAX);
     switch_clock(s);
     forward_release(s);
+    inject_flush(s);
     forward_arm(s);
 }
 

@@ -104,7 +104,7 @@ void switch_lateness(struct net_switch *s, struct switch_lateness *out) {
                                     .direct_max_ns = s->direct.max_ns,
                                     .kernel_dropped = s->kernel_dropped + s->overflowed,
                                     .inject_failed = s->inject_failed,
-                                    .realtime = s->realtime};
+                                    .realtime = atomic_load(&s->realtime)};
     clockid_t clock;
     struct timespec cpu;
     if (pthread_getcpuclockid(s->thread, &clock) == 0 && clock_gettime(clock, &cpu) == 0)

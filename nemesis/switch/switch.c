@@ -4,10 +4,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
@@ -18,9 +16,11 @@
 #define BATCH_FRAMES 64
 #define LATE_NS_DEFAULT (20 * NS_PER_MS)
 #define SNAP_BYTES_DEFAULT 128u
-#define FIFO_PRIORITY 10
 #ifndef PACKET_IGNORE_OUTGOING
 #define PACKET_IGNORE_OUTGOING 23
+#endif
+#ifndef PACKET_QDISC_BYPASS
+#define PACKET_QDISC_BYPASS 20
 #endif
 #ifndef SOL_PACKET
 #define SOL_PACKET 263
@@ -113,6 +113,7 @@ static int port_open(struct net_switch *s, uint8_t endpoint, struct error *e) {
     (void)fcntl(fd, F_SETFD, FD_CLOEXEC); /* the nodes, started later, must not see each other's frames */
     /* The direction is filtered in user space; the kernel need not copy what the switch itself sends. */
     (void)setsockopt(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, &yes, sizeof yes);
+    (void)setsockopt(fd, SOL_PACKET, PACKET_QDISC_BYPASS, &yes, sizeof yes); /* a veth has no queue to be fair about */
     if (watch(s, fd, endpoint, e)) {
         pcap_close(handle);
         return -1;
@@ -159,31 +160,27 @@ static void handle_events(struct net_switch *s, const struct epoll_event *events
     }
 }
 
-/* While something happens the thread looks up every window; when all is quiet it sleeps. */
-static int patience_ms(const struct net_switch *s) {
-    if (s->options.spin_ns && s->now_ns - s->busy_ns < s->options.spin_ns) return 0;
-    return s->window_open ? (int)(SWITCH_WINDOW_NS / NS_PER_MS) : -1;
-}
-
 static void *run(void *argument) {
     struct net_switch *s = argument;
-    pthread_mutex_lock(&s->lock);
+    struct epoll_event events[EVENTS_MAX];
+    uint64_t busy_ns = 0;
+    wait_prepare(s);
     while (!atomic_load(&s->stopping)) {
-        struct epoll_event events[EVENTS_MAX];
-        int patience = patience_ms(s);
-        pthread_mutex_unlock(&s->lock);
-        int count = epoll_wait(s->epoll, events, EVENTS_MAX, patience);
+        size_t count = wait_events(s, busy_ns, events, EVENTS_MAX);
         pthread_mutex_lock(&s->lock);
         while (atomic_load(&s->waiting)) pthread_cond_wait(&s->turn, &s->lock);
         wall_clock(s);
         forward_release(s);
-        handle_events(s, events, count > 0 ? (size_t)count : 0);
+        handle_events(s, events, count);
         switch_clock(s);
         forward_release(s);
+        inject_flush(s);
+        housekeeping(s);
+        wait_adapt(s);
         forward_arm(s);
-        if (count > 0 || s->window_open) housekeeping(s);
+        busy_ns = s->busy_ns;
+        pthread_mutex_unlock(&s->lock);
     }
-    pthread_mutex_unlock(&s->lock);
     return NULL;
 }
 
@@ -198,6 +195,7 @@ static void free_parts(struct net_switch *s) {
     if (s->timer >= 0) close(s->timer);
     if (s->wake >= 0) close(s->wake);
     if (s->epoll >= 0) close(s->epoll);
+    if (s->load >= 0) close(s->load);
     pthread_mutex_destroy(&s->lock);
     pthread_cond_destroy(&s->turn);
     free(s);
@@ -223,8 +221,6 @@ static int thread_start(struct net_switch *s, struct error *e) {
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (status) return error_set(e, "the switch's thread does not start: %s", strerror(status));
     pthread_setname_np(s->thread, "harrow-switch");
-    const struct sched_param priority = {.sched_priority = FIFO_PRIORITY};
-    s->realtime = s->options.realtime && pthread_setschedparam(s->thread, SCHED_FIFO, &priority) == 0;
     return 0;
 }
 
@@ -244,6 +240,7 @@ struct net_switch *switch_new(const struct switch_options *o, struct error *e) {
     pthread_cond_init(&s->turn, NULL);
     s->epoll = epoll_create1(EPOLL_CLOEXEC);
     s->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    s->load = open("/proc/loadavg", O_RDONLY | O_CLOEXEC);
     s->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     wall_clock(s);
     s->capture_flushed_ns = s->now_ns;

@@ -31,8 +31,6 @@ struct switch_options {
     const char *pcap_folder;
     uint32_t pcap_snap_bytes; /* 0: 128 */
     uint64_t late_ns;         /* a release later than this makes its window late; 0: 20 ms */
-    bool realtime;            /* ask for SCHED_FIFO; carries on without where that is not allowed */
-    uint64_t spin_ns;         /* polls on without sleeping for this long after a frame: latency for CPU time */
 };
 
 struct link_counters { /* since switch_new, of one directed link */
@@ -75,7 +73,7 @@ struct switch_lateness {
     uint64_t kernel_dropped;                              /* before the switch saw them, or for want of memory in it */
     uint64_t inject_failed; /* too large for an interface (offloads are on), or its port is gone */
     uint64_t cpu_ns;        /* that the switch's thread used */
-    bool realtime;          /* SCHED_FIFO was granted */
+    bool realtime;          /* SCHED_FIFO is granted, for delays that are exact on a busy machine */
 };
 void switch_lateness(struct net_switch *s, struct switch_lateness *out);
 

@@ -14,10 +14,12 @@
 #define FOREIGN_LOAD_NS (2 * NS_PER_S)              /* for running the file and for node() */
 
 struct foreign_target {
-    char *file_name, *name, *doc, *package, *command;
+    char *file_name, *folder, *name, *doc, *package, *command;
     char *missing; /* foreign_missing's last answer */
     struct buffer text;
-    char **has; /* operations, and "leader", "status", "close" */
+    struct foreign_setting *settings; /* by name */
+    size_t settings_count;
+    char **has; /* operations, and "leader", "status", "close", "checksums" */
     size_t has_count;
 };
 
@@ -28,6 +30,7 @@ struct state {
     uint64_t deadline_ns; /* of the present call */
     bool loading;         /* the file's top level runs, which may not call out */
     bool expired;         /* every further instruction raises */
+    bool refused;         /* the present call wanted a connection and got none */
     int cancel_fd;        /* readable: give the present call up */
     _Atomic bool cancelled;
 };
@@ -66,6 +69,11 @@ void value_push(lua_State *L, const struct foreign_value *v);
 struct foreign_value value_take(lua_State *L, int at, struct arena *a);
 /* ok, fail, info: the status and, at the top of the stack, value or reason; raises if it is none of them. */
 enum foreign_status outcome_take(lua_State *L, int at, const char *f);
+
+/* --- settings.c: from and with the file's table at the top of the stack; raises on what is no setting --- */
+
+void settings_read(lua_State *L, struct foreign_target *t);
+void settings_free(struct foreign_target *t);
 
 /* --- the modules: each leaves one table on the stack --- */
 

@@ -15,10 +15,11 @@ static const struct field {
     int type; /* LUA_T... */
     bool needed;
 } fields[] = {
-    {"doc", LUA_TSTRING, true},       {"install", LUA_TTABLE, false}, {"ports", LUA_TTABLE, false},
-    {"node", LUA_TFUNCTION, true},    {"ready", LUA_TFUNCTION, true}, {"leader", LUA_TFUNCTION, false},
-    {"status", LUA_TFUNCTION, false}, {"open", LUA_TFUNCTION, true},  {"close", LUA_TFUNCTION, false},
-    {"operations", LUA_TTABLE, true},
+    {"doc", LUA_TSTRING, true},          {"install", LUA_TTABLE, false},     {"ports", LUA_TTABLE, false},
+    {"node", LUA_TFUNCTION, true},       {"ready", LUA_TFUNCTION, true},     {"leader", LUA_TFUNCTION, false},
+    {"status", LUA_TFUNCTION, false},    {"open", LUA_TFUNCTION, true},      {"close", LUA_TFUNCTION, false},
+    {"operations", LUA_TTABLE, true},    {"settings", LUA_TTABLE, false},    {"checksums", LUA_TBOOLEAN, false},
+    {"stays_down", LUA_TBOOLEAN, false}, {"transfer", LUA_TFUNCTION, false},
 };
 #define FIELDS_COUNT (sizeof fields / sizeof *fields)
 
@@ -99,25 +100,38 @@ static int check_file(lua_State *L) {
     }
     for (size_t i = 0; i < FIELDS_COUNT; i++) {
         int type = lua_getfield(L, -1, fields[i].name);
+        bool truth = type == LUA_TBOOLEAN && lua_toboolean(L, -1);
         lua_pop(L, 1);
         if (type == LUA_TNIL && fields[i].needed) {
             luaL_error(L, "%s: the target has no '%s' (a %s)", t->file_name, fields[i].name,
                        lua_typename(L, fields[i].type));
         }
-        if (type == LUA_TFUNCTION) add_has(t, fields[i].name);
+        if (type == LUA_TFUNCTION || truth) add_has(t, fields[i].name);
     }
     lua_getfield(L, -1, "doc");
     t->doc = xstrdup(lua_tostring(L, -1));
     lua_pop(L, 1);
     t->package = optional_text(L, "install", "package");
     t->command = optional_text(L, "install", "command");
+    settings_read(L, t);
     check_operations(L, t);
     return 0;
+}
+
+/* Absolute, since nodes run elsewhere; of a shipped target, which is no file, any. */
+static char *folder_of(const char *file_name) {
+    const char *slash = strrchr(file_name, '/');
+    char *folder = slash ? xformat("%.*s", (int)(slash - file_name) + 1, file_name) : xstrdup(".");
+    char *whole = realpath(folder, NULL), *copy = xstrdup(whole ? whole : folder);
+    free(whole);
+    free(folder);
+    return copy;
 }
 
 struct foreign_target *foreign_load(const char *file_name, struct bytes text, struct error *e) {
     struct foreign_target *t = xcalloc(1, sizeof *t);
     t->file_name = xstrdup(file_name);
+    t->folder = folder_of(file_name);
     const char *base = strrchr(file_name, '/');
     t->name = xstrdup(base ? base + 1 : file_name);
     size_t size = strlen(t->name);
@@ -141,11 +155,13 @@ void foreign_free(struct foreign_target *t) {
     for (size_t i = 0; i < t->has_count; i++) free(t->has[i]);
     free(t->has);
     free(t->file_name);
+    free(t->folder);
     free(t->name);
     free(t->doc);
     free(t->package);
     free(t->command);
     free(t->missing);
+    settings_free(t);
     buffer_free(&t->text);
     free(t);
 }

@@ -18,6 +18,7 @@ struct poller {
     bool started;
     uint32_t node; /* the cluster's size: this one asks for the leader */
     uint64_t period_ns;
+    uint8_t hand_to; /* under the pool's lock: whom this node shall hand leadership over to; NOBODY: not asked */
     struct state state;
     struct foreign_node_state answer; /* under the pool's lock; of the leader's poller only `leader` counts */
 };
@@ -27,7 +28,7 @@ int poll_init(struct foreign_pool *p) {
     p->pollers_count = p->cluster.size + 1;
     p->pollers = xcalloc(p->pollers_count, sizeof *p->pollers);
     for (uint32_t i = 0; i < p->pollers_count; i++) {
-        p->pollers[i] = (struct poller){.pool = p, .node = i, .answer.leader = NOBODY};
+        p->pollers[i] = (struct poller){.pool = p, .node = i, .hand_to = NOBODY, .answer.leader = NOBODY};
     }
     return p->poll_fd < 0 ? -1 : 0;
 }
@@ -60,6 +61,7 @@ static uint8_t role_field(lua_State *L) {
 
 struct asking {
     const struct poller *poller;
+    uint8_t hand_to;
     struct foreign_node_state answer;
 };
 
@@ -98,6 +100,17 @@ static int ask_leader(lua_State *L) {
     return 0;
 }
 
+static int hand_over(lua_State *L) {
+    struct asking *a = lua_touserdata(L, 1);
+    state_push_file(L);
+    lua_getfield(L, -1, "transfer");
+    state_push_cluster(L);
+    state_push_node(L, a->poller->node);
+    state_push_node(L, a->hand_to);
+    lua_call(L, 3, 0);
+    return 0;
+}
+
 static void *poll_on(void *ctx) {
     struct poller *po = ctx;
     struct foreign_pool *p = po->pool;
@@ -111,7 +124,13 @@ static void *poll_on(void *ctx) {
         if (state_protect(&po->state, of_leader ? ask_leader : ask_node, &a, &e) && !of_leader) a.answer.known = false;
         pthread_mutex_lock(&p->lock);
         po->answer = a.answer;
+        a.hand_to = po->hand_to;
+        po->hand_to = NOBODY;
         pthread_mutex_unlock(&p->lock);
+        if (a.hand_to != NOBODY) {
+            state_begin(&po->state, state_now_ns() + ASK_NS);
+            state_protect(&po->state, hand_over, &a, &e); /* an attempt: who leads then is found by asking */
+        }
         if (state_wait(&po->state, -1, 0, began_ns + po->period_ns) == WAIT_CANCELLED) break;
     } while (true);
     state_close(&po->state);
@@ -143,6 +162,15 @@ void foreign_node_state(struct foreign_pool *p, uint32_t node, struct foreign_no
     pthread_mutex_lock(&p->lock);
     *out = p->pollers[node].answer;
     pthread_mutex_unlock(&p->lock);
+}
+
+bool foreign_transfer(struct foreign_pool *p, uint32_t from, uint32_t to) {
+    assert(from < p->cluster.size && to < p->cluster.size);
+    if (!foreign_has(p->target, "transfer")) return false;
+    pthread_mutex_lock(&p->lock);
+    p->pollers[from].hand_to = (uint8_t)to;
+    pthread_mutex_unlock(&p->lock);
+    return true;
 }
 
 /* Without a leader() of the target: who says of itself that it leads, in the highest term. */

@@ -142,7 +142,7 @@ static void set_failure(struct work *w, enum foreign_status status, const char *
 }
 
 /* Returns whether the connections are still good. */
-static bool run(struct slot *sl, struct work *w) {
+static bool carry_out(struct slot *sl, struct work *w) {
     struct foreign_pool *p = sl->pool;
     struct error e = {""};
     if (!sl->state.L && state_open(&sl->state, p->target, &p->cluster, sl->cancel_fd, &e)) {
@@ -177,7 +177,8 @@ static void *work_on(void *ctx) {
         struct work *w = sl->current = sl->queued;
         sl->queued = NULL;
         pthread_mutex_unlock(&p->lock);
-        bool good = run(sl, w);
+        bool good = carry_out(sl, w);
+        if (w->status == FOREIGN_FAIL && sl->state.refused) w->status = FOREIGN_REFUSED;
         pthread_mutex_lock(&p->lock);
         sl->current = NULL;
         bool given_up = w->abandoned;

@@ -62,7 +62,7 @@ static void on_count(lua_State *L, lua_Debug *frame) {
 
 void state_begin(struct state *s, uint64_t deadline_ns) {
     s->deadline_ns = deadline_ns;
-    s->expired = false;
+    s->expired = s->refused = false;
     lua_sethook(s->L, on_count, LUA_MASKCOUNT, HOOK_STEP);
 }
 
@@ -124,6 +124,7 @@ const char *state_wait_word(enum wait w) {
 }
 
 int state_failure(lua_State *L, const char *word, bool sent) {
+    if (strcmp(word, "connect") == 0) state_of(L)->refused = true;
     lua_pushnil(L);
     lua_pushstring(L, word);
     lua_pushboolean(L, sent);
@@ -337,6 +338,8 @@ static void open_libraries(lua_State *L) {
 
 static void make_cluster(lua_State *L, const struct foreign_cluster *c) {
     lua_newtable(L);
+    lua_pushstring(L, state_of(L)->target->folder);
+    lua_setfield(L, -2, "here");
     lua_pushinteger(L, c->size);
     lua_setfield(L, -2, "size");
     lua_newtable(L);

@@ -9,7 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { READ_BYTES = 256 << 10, KEPT_BYTES = 64 << 10 };
+enum { READ_BYTES = 256 << 10, KEPT_BYTES = 64 << 10, KEPT_BYTES_OF_MANY = 8 << 10, MANY = 256 };
 
 struct channel {
     uv_poll_t poll;
@@ -20,7 +20,7 @@ struct channel {
     bool connected, closing, paused, blocked; /* blocked: the kernel took less than there was */
     struct buffer in;                         /* the beginning of a frame */
     struct buffer out;
-    size_t out_sent, out_bytes_max;
+    size_t out_sent, out_bytes_max, held_bytes;
     uint64_t last_received_ns, frames_received;
     struct channel *next, **link; /* in the list of dirty ones; link NULL: not there */
 };
@@ -42,6 +42,16 @@ static void unmark_dirty(struct channel *c) {
     c->link = NULL;
 }
 
+static void account(struct channel *c, size_t held_bytes) {
+    c->hub->held_bytes += held_bytes - c->held_bytes;
+    c->held_bytes = held_bytes;
+}
+
+/* What an idle channel may keep. */
+static size_t kept_bytes(const struct channel *c) {
+    return c->hub->open > MANY ? KEPT_BYTES_OF_MANY : KEPT_BYTES;
+}
+
 static void on_freed(uv_handle_t *handle) {
     struct channel *c = handle->data;
     c->hub->open--;
@@ -54,6 +64,7 @@ void channel_close(struct channel *c) {
     if (c->closing) return;
     c->closing = true;
     unmark_dirty(c);
+    account(c, 0);
     uv_close((uv_handle_t *)&c->poll, on_freed);
     close(c->fd);
 }
@@ -97,12 +108,13 @@ static void write_out(struct channel *c) {
     }
     if (c->out_sent == c->out.size) {
         c->out.size = c->out_sent = 0;
-        if (c->out.capacity > KEPT_BYTES) buffer_free(&c->out);
+        if (c->out.capacity > kept_bytes(c)) buffer_free(&c->out);
     } else if (c->out_sent > c->out.size / 2) { /* what is sent goes, at most once per byte */
         c->out.size -= c->out_sent;
         memmove(c->out.data, c->out.data + c->out_sent, c->out.size);
         c->out_sent = 0;
     }
+    account(c, c->in.size + c->out.size);
     set_blocked(c, c->out.size > 0);
 }
 
@@ -121,6 +133,7 @@ bool channel_send(struct channel *c, enum wire_type type, const struct bytes *pa
     if (channel_queued_bytes(c) + size > c->out_bytes_max) return false;
     wire_append(&c->out, type, parts, parts_count);
     c->hub->frames_out++;
+    account(c, c->in.size + c->out.size);
     mark_dirty(c);
     return true;
 }
@@ -145,27 +158,43 @@ static size_t deliver(struct channel *c, struct bytes data) {
     return done;
 }
 
-static void read_in(struct channel *c) {
-    struct buffer *b = &c->hub->received;
-    b->size = 0;
-    buffer_reserve(b, c->in.size + READ_BYTES);
-    if (c->in.size) buffer_append(b, c->in.data, c->in.size);
-    ssize_t n = recv(c->fd, b->data + b->size, READ_BYTES, MSG_DONTWAIT);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
+/* Receives into b, at most so many bytes. False: nothing came, or it is over. */
+static bool receive(struct channel *c, struct buffer *b, size_t most) {
+    buffer_reserve(b, most);
+    ssize_t n = recv(c->fd, b->data + b->size, most, MSG_DONTWAIT);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) return false;
     if (n <= 0) {
         fail(c, n == 0 ? "the other side closed the connection" : strerror(errno));
-        return;
+        return false;
     }
     b->size += (size_t)n;
     c->hub->bytes_in += (uint64_t)n;
     c->last_received_ns = uv_hrtime();
-    size_t done = deliver(c, bytes_of(b->data, b->size));
+    return true;
+}
+
+/* The rest of an unfinished frame goes where its beginning is, so that one which comes in crumbs is not copied for each
+ * of them; and no more room is taken than what has come is worth. */
+static void finish_frame(struct channel *c) {
+    size_t missing = wire_missing(bytes_of(c->in.data, c->in.size)), most = c->in.size > 4096 ? c->in.size : 4096;
+    if (!receive(c, &c->in, missing < most ? missing : most)) return;
+    struct bytes data = bytes_of(c->in.data, c->in.size);
+    if (wire_missing(data) == 0 && deliver(c, data) == data.size && !c->closing) c->in.size = 0;
+}
+
+static void read_in(struct channel *c) {
+    struct buffer *b = &c->hub->received;
+    if (c->in.size) {
+        finish_frame(c);
+    } else {
+        b->size = 0;
+        if (!receive(c, b, READ_BYTES)) return;
+        size_t done = deliver(c, bytes_of(b->data, b->size));
+        if (!c->closing && done < b->size) buffer_append(&c->in, b->data + done, b->size - done);
+    }
     if (c->closing) return;
-    c->in.size = 0;
-    if (done < b->size)
-        buffer_append(&c->in, b->data + done, b->size - done);
-    else if (c->in.capacity > KEPT_BYTES)
-        buffer_free(&c->in);
+    if (c->in.size == 0 && c->in.capacity > kept_bytes(c)) buffer_free(&c->in);
+    account(c, c->in.size + c->out.size);
 }
 
 static void finish_connect(struct channel *c) {
@@ -247,6 +276,10 @@ bool channel_connected(const struct channel *c) {
 
 size_t channel_queued_bytes(const struct channel *c) {
     return c->out.size - c->out_sent;
+}
+
+size_t channel_held_bytes(const struct channel *c) {
+    return c->held_bytes;
 }
 
 uint64_t channel_last_received_ns(const struct channel *c) {

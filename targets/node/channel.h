@@ -15,6 +15,7 @@ struct channel_hub { /* what the channels of one loop share; a prepare handle fl
     uv_prepare_t prepare;
     uint32_t open;          /* channels that are not freed yet */
     struct buffer received; /* where all of them read to; none keeps more than an unfinished frame */
+    size_t held_bytes;      /* of all channels: unfinished frames, and what waits to be written */
     uint64_t frames_in, frames_out, bytes_in, bytes_out;
 };
 void channel_hub_init(struct channel_hub *hub, uv_loop_t *loop);
@@ -44,6 +45,7 @@ bool channel_send(struct channel *c, enum wire_type type, const struct bytes *pa
 int channel_fd(const struct channel *c); /* for socket options; stays the channel's */
 bool channel_connected(const struct channel *c);
 size_t channel_queued_bytes(const struct channel *c);
+size_t channel_held_bytes(const struct channel *c); /* its share of the hub's */
 uint64_t
 channel_last_received_ns(const struct channel *c); /* uv_hrtime of the last byte; when it was opened, if none */
 uint64_t channel_frames_received(const struct channel *c);

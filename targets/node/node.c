@@ -11,7 +11,7 @@
 
 #include "targets/node/node_internal.h"
 
-enum { STATUS_EVERY_MS = 20, STOP_WITHIN_MS = 300, ROOM_EVERY_MS = 500 };
+enum { STATUS_EVERY_MS = 20, STOP_WITHIN_MS = 300, ROOM_EVERY_MS = 500, RESTART_EVERY_MS = 100 };
 #define ROOM_BYTES (UINT64_C(4) << 20) /* what must be free for a full disk to count as one with room */
 enum { ENTRY_FRAME_BYTES = 128 };
 
@@ -86,6 +86,7 @@ static void env_fatal(void *ctx, bool assertion, const char *reason) {
     struct node *n = ctx;
     n->fatal = true;
     n->fatal_assertion = assertion;
+    n->fatal_peer = n->hearing;
     set_reason(n, reason);
 }
 
@@ -149,24 +150,46 @@ static void give_up(struct node *n, int status) {
     n->stopping = n->finished = true;
 }
 
-static void on_room_timer(uv_timer_t *timer) {
+static void wait_for_room(struct node *n);
+
+/* Starts the replica again from what is on the disk, once that is at rest and has room. */
+static void on_restart_timer(uv_timer_t *timer) {
     struct node *n = timer->data;
-    if (n->disk.under_way || n->stopping || !disk_file_has_room(&n->disk, ROOM_BYTES)) return;
+    if (n->disk.under_way || n->stopping || (n->disk_full && !disk_file_has_room(&n->disk, ROOM_BYTES))) return;
     struct error e = {{0}};
     if (start_replica(n, &e)) {
         set_reason(n, e.text);
-        if (!lacks_room(n)) give_up(n, NODE_REFUSED);
+        if (!lacks_room(n))
+            give_up(n, NODE_REFUSED);
+        else if (!n->disk_full)
+            wait_for_room(n);
         return;
     }
     uv_timer_stop(timer);
+    if (n->disk_full) node_log(n, LOG_INFO, "disk_room", NULL);
     n->disk_full = false;
-    node_log(n, LOG_INFO, "disk_room", NULL);
 }
 
 static void wait_for_room(struct node *n) {
     n->disk_full = true;
-    node_log(n, LOG_ERROR, "disk_full", json_pack("{s:s}", "reason", n->reason));
-    uv_timer_start(&n->room_timer, on_room_timer, ROOM_EVERY_MS, ROOM_EVERY_MS);
+    node_log(n, LOG_ERROR, "disk_full",
+             json_pack("{s:s, s:s}", "reason", n->reason, "hint",
+                       "nothing is acknowledged; make room on the disk, and it goes on"));
+    uv_timer_start(&n->restart_timer, on_restart_timer, ROOM_EVERY_MS, ROOM_EVERY_MS);
+}
+
+/* A message contradicts what is known here for certain: one of the two nodes is wrong. Whoever tests wants to know at
+ * once; in service, a stranger with a lie must not end a node that did no wrong, and to start again from its disk is
+ * what it may do at any time. */
+static bool blames_a_peer(const struct node *n) {
+    return n->fatal_assertion && n->fatal_peer != NODE_NONE && n->o->control < 0 && !n->o->mutant;
+}
+
+static void restart(struct node *n) {
+    n->metrics.contradictions++;
+    node_log_stranger(n, LOG_ERROR, "contradicted",
+                      json_pack("{s:i, s:s}", "peer", n->fatal_peer + 1, "reason", n->reason));
+    uv_timer_start(&n->restart_timer, on_restart_timer, RESTART_EVERY_MS, RESTART_EVERY_MS);
 }
 
 static void on_fatal(struct node *n) {
@@ -176,7 +199,9 @@ static void on_fatal(struct node *n) {
     recorder_stop(n->recorder);
     for (size_t i = 0; i < NODE_TIMERS; i++) uv_timer_stop(&n->timers[i]);
     clients_forget(n);
-    if (n->fatal_assertion)
+    if (blames_a_peer(n))
+        restart(n);
+    else if (n->fatal_assertion)
         give_up(n, NODE_ASSERTION);
     else if (lacks_room(n))
         wait_for_room(n);
@@ -205,6 +230,23 @@ static void measure_election(struct node *n) {
     n->election_began_ns = 0;
 }
 
+/* Once for each peer. */
+static void tell_refusal(struct node *n) {
+    struct peer_link *from = &n->peers[n->seen.refused_from];
+    if (from->refusal_told) return;
+    from->refusal_told = true;
+    node_log(n, LOG_WARNING, "message_refused",
+             json_pack("{s:i, s:s}", "peer", n->seen.refused_from + 1, "reason",
+                       "no message of this protocol, or one with numbers that no run reaches; told once"));
+}
+
+static void tell_recording(struct node *n) {
+    const char *why = recorder_error(n->recorder);
+    if (!why || n->recording_ended) return;
+    n->recording_ended = true;
+    node_log(n, LOG_WARNING, "recording_ended", json_pack("{s:s}", "reason", why));
+}
+
 static void look(struct node *n) {
     if (running(n)) {
         uint8_t leader = n->seen.leader;
@@ -212,7 +254,9 @@ static void look(struct node *n) {
         if (n->seen.leader != leader && n->seen.leader != NODE_NONE)
             node_log(n, LOG_INFO, "leader", json_pack("{s:i}", "leader", n->seen.leader + 1));
         if (n->election_began_ns && n->seen.leader != NODE_NONE) measure_election(n);
+        if (n->seen.refused_messages) tell_refusal(n);
     }
+    tell_recording(n);
     const struct wire_status *s = &n->status;
     const struct probe *p = &n->seen;
     if (s->role != p->role || s->term != p->term || s->leader != p->leader || s->serving != n->serving)
@@ -234,6 +278,7 @@ static void after_turn(uv_prepare_t *prepare) {
         env_fatal(n, true, broken);
         on_fatal(n);
     }
+    clients_relieve(n);
     look(n);
     if (n->stopping && (!n->serving || n->seen.role != PROTOCOL_LEADER || n->o->nodes == 1)) n->finished = true;
     channel_hub_flush(&n->hub);
@@ -245,6 +290,7 @@ static void on_tick(uv_timer_t *timer) {
     peers_tick(n);
     clients_tick(n);
     node_http_tick(n);
+    node_log_tick(n);
 }
 
 /* --- the end ------------------------------------------------------------------------------------------------------ */
@@ -325,19 +371,20 @@ static void start_handles(struct node *n) {
     start_timer(n, &n->tick);
     start_timer(n, &n->status_timer);
     start_timer(n, &n->stop_timer);
-    start_timer(n, &n->room_timer);
+    start_timer(n, &n->restart_timer);
     for (size_t i = 0; i < 2; i++) {
         uv_signal_init(&n->loop, &n->signals[i]);
         n->signals[i].data = n;
         uv_signal_start(&n->signals[i], on_signal, numbers[i]);
     }
     n->seen.leader = NODE_NONE;
+    n->hearing = NODE_NONE;
 }
 
 static int open_all(struct node *n, struct error *e) {
     const struct node_options *o = n->o;
     if (disk_file_open(&n->disk, o->data, &n->loop, on_synced, n, e)) return -1;
-    n->recorder = recorder_new(o->protocol, o->mutant, &n->config, o->record, e);
+    n->recorder = recorder_new(o->protocol, o->mutant, &n->config, o->record, o->record_bytes_max, e);
     if (!n->recorder) return -1;
     node_log(n, LOG_INFO, "start",
              json_pack("{s:s, s:i, s:s}", "protocol", o->protocol->name, "nodes", o->nodes, "data", o->data));

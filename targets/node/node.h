@@ -24,6 +24,7 @@ struct node_options {
     uint64_t seed;
     int control;        /* a connected stream socket of whoever started us: STATUS frames; its end ends us; -1: none */
     const char *record; /* a file for every input (record.h); NULL: none */
+    uint64_t record_bytes_max;
     enum log_level log_level;
 };
 

@@ -9,7 +9,8 @@
 #include "targets/node/node_internal.h"
 
 #define CLIENT_QUEUE_BYTES ((size_t)4 << 20) /* of answers that wait for a slow reader; one takes at most 1 MiB */
-#define SPARE_FILES 128u
+#define CLIENT_SEND_BYTES (64 << 10)
+#define SPARE_FILES (CALLERS_MAX + 128u)
 #define NO_REQUEST UINT32_MAX
 
 /* --- requests ----------------------------------------------------------------------------------------------------- */
@@ -57,9 +58,12 @@ static void reply(struct client *c, uint64_t token, enum status status, uint8_t 
     write_u64(&w, index);
     n->metrics.responses[status]++;
     struct bytes parts[] = {bytes_of(head, w.size), result};
-    if (channel_send(c->channel, WIRE_REPLY, parts, 2)) return;
+    if (channel_send(c->channel, WIRE_REPLY, parts, 2)) {
+        clients_relieve(n);
+        return;
+    }
     n->metrics.slow_readers++;
-    node_log(n, LOG_WARNING, "client_closed", json_pack("{s:s}", "reason", "it does not read its answers"));
+    node_log_stranger(n, LOG_WARNING, "client_closed", json_pack("{s:s}", "reason", "it does not read its answers"));
     node_client_close(c);
 }
 
@@ -120,7 +124,7 @@ void control_send_status(struct node *n, const struct wire_status *s) {
 }
 
 static void refuse_hello(struct client *c, const char *why) {
-    node_log(c->node, LOG_WARNING, "connection_refused", json_pack("{s:s}", "reason", why));
+    node_log_stranger(c->node, LOG_WARNING, "connection_refused", json_pack("{s:s}", "reason", why));
     node_client_close(c);
 }
 
@@ -155,10 +159,13 @@ static void on_frame(void *ctx, struct channel *channel, enum wire_type type, st
     } else if (!c->greeted) {
         refuse_hello(c, "a frame before HELLO");
     } else if (c->from_peers) {
-        if (type == WIRE_MESSAGE)
+        if (type == WIRE_MESSAGE) {
+            n->hearing = c->peer;
             recorder_message(n->recorder, node_now(n), c->peer, payload);
-        else
+            n->hearing = NODE_NONE;
+        } else {
             node_client_close(c);
+        }
     } else if (type == WIRE_REQUEST) {
         on_request(c, payload);
     } else if (type == WIRE_ASK) {
@@ -178,9 +185,14 @@ static void forget_client(struct client *c) {
     struct node *n = c->node;
     if (c->peer != NODE_NONE && n->peers[c->peer].in == c) n->peers[c->peer].in = NULL;
     if (n->control == c) n->control = NULL;
+    if (c->from_peers) {
+        n->callers[c->caller] = n->callers[--n->callers_count];
+        n->callers[c->caller]->caller = c->caller;
+    }
     n->clients[c->slot] = NULL;
     n->free_clients[n->free_clients_count++] = c->slot;
     n->clients_count--;
+    if (n->clients_count - n->callers_count < n->clients_limit - n->clients_limit / 10) n->clients_full = false;
     free(c);
 }
 
@@ -189,7 +201,7 @@ static void on_close(void *ctx, struct channel *channel, const char *why, bool s
     struct node *n = c->node;
     (void)channel, (void)sent_all;
     bool control = c->control;
-    if (!c->greeted) node_log(n, LOG_INFO, "connection_refused", json_pack("{s:s}", "reason", why));
+    if (!c->greeted) node_log_stranger(n, LOG_INFO, "connection_refused", json_pack("{s:s}", "reason", why));
     forget_client(c);
     if (control) node_stop(n);
 }
@@ -201,21 +213,40 @@ void node_client_close(struct client *c) {
 
 static const struct channel_events events = {on_frame, NULL, on_close};
 
-/* Who vanishes without a word is found out in a minute. */
-static void keep_alive(int fd) {
-    int one = 1, idle_s = 30, interval_s = 10, probes = 3;
+/* Who vanishes without a word is found out in a minute. What waits for a slow reader waits in our queue, which is
+ * bounded: in the kernel's buffers it would grow to megabytes each, and starve all TCP of the machine. */
+static void set_options(int fd) {
+    int one = 1, idle_s = 30, interval_s = 10, probes = 3, send_bytes = CLIENT_SEND_BYTES;
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send_bytes, sizeof send_bytes);
     setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof interval_s);
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
 }
 
-void node_client_accept(struct node *n, int fd, bool from_peers, bool control) {
-    if (n->clients_count >= n->clients_limit && !control) {
-        n->metrics.clients_refused++;
-        close(fd);
-        return;
+static void refuse_client(struct node *n, int fd) {
+    n->metrics.clients_refused++;
+    close(fd);
+    if (n->clients_full) return;
+    n->clients_full = true;
+    node_log(n, LOG_WARNING, "connections_full",
+             json_pack("{s:i, s:s}", "connections_max", (int)n->clients_limit, "reason",
+                       "more connections are refused; told again when it was down to nine tenths"));
+}
+
+/* Peers say HELLO at once: among too many callers, who has been silent longest is the least likely to be one. */
+static void make_room_for_caller(struct node *n) {
+    struct client *oldest = NULL;
+    if (n->callers_count < CALLERS_MAX) return;
+    for (uint32_t i = 0; i < n->callers_count; i++) {
+        struct client *c = n->callers[i];
+        if (!c->greeted && (!oldest || c->number < oldest->number)) oldest = c;
     }
+    n->metrics.callers_replaced++;
+    refuse_hello(oldest, "no HELLO yet, and too many others wait"); /* peers alone are fewer */
+}
+
+static void reserve_slot(struct node *n) {
     if (n->free_clients_count == 0) {
         uint32_t more = n->clients_capacity ? n->clients_capacity : 64;
         n->clients = xrealloc(n->clients, (n->clients_capacity + more) * sizeof *n->clients);
@@ -226,6 +257,15 @@ void node_client_accept(struct node *n, int fd, bool from_peers, bool control) {
         }
         n->clients_capacity += more;
     }
+}
+
+void node_client_accept(struct node *n, int fd, bool from_peers, bool control) {
+    if (!from_peers && !control && n->clients_count - n->callers_count >= n->clients_limit) {
+        refuse_client(n, fd);
+        return;
+    }
+    if (from_peers) make_room_for_caller(n);
+    reserve_slot(n);
     struct client *c = xcalloc(1, sizeof *c);
     *c = (struct client){.node = n,
                          .opened_ns = uv_hrtime(),
@@ -237,8 +277,12 @@ void node_client_accept(struct node *n, int fd, bool from_peers, bool control) {
                          .control = control};
     n->clients[c->slot] = c;
     n->clients_count++;
+    if (from_peers) {
+        c->caller = n->callers_count;
+        n->callers[n->callers_count++] = c;
+    }
     if (control) n->control = c;
-    if (!control) keep_alive(fd);
+    if (!control) set_options(fd);
     c->channel = channel_open(&n->hub, fd, CLIENT_QUEUE_BYTES, &events, c);
 }
 
@@ -251,6 +295,22 @@ void clients_tick(struct node *n) {
     for (uint32_t i = 0; i < n->clients_capacity; i++) {
         struct client *c = n->clients[i];
         if (c && !c->greeted && now - c->opened_ns > HELLO_TIMEOUT_NS) refuse_hello(c, "no HELLO in 10 seconds");
+    }
+}
+
+void clients_relieve(struct node *n) {
+    while (n->hub.held_bytes > HELD_BYTES_MAX) {
+        struct client *worst = NULL;
+        for (uint32_t i = 0; i < n->clients_capacity; i++) {
+            struct client *c = n->clients[i];
+            if (!c || c->control || (c->from_peers && c->greeted)) continue;
+            if (!worst || channel_held_bytes(c->channel) > channel_held_bytes(worst->channel)) worst = c;
+        }
+        if (!worst || channel_held_bytes(worst->channel) == 0) return; /* it is the peers' */
+        n->metrics.memory_hogs++;
+        node_log_stranger(n, LOG_WARNING, "client_closed",
+                          json_pack("{s:s}", "reason", "all connections hold too much memory, this one the most"));
+        node_client_close(worst);
     }
 }
 

@@ -6,7 +6,7 @@
 
 #include "targets/node/node_internal.h"
 
-enum { CONNECTIONS_MAX = 32, REQUEST_BYTES_MAX = 8 << 10 };
+enum { CONNECTIONS_MAX = 32, REQUEST_BYTES_MAX = 8 << 10, LISTEN_BACKLOG = 1024 };
 #define TIMEOUT_NS (5 * NS_PER_S)
 
 struct connection {
@@ -114,20 +114,31 @@ static void on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *buffer) {
         answer_text(c, "400 Bad Request", "the request is too long\n");
 }
 
+/* Whoever has been at it longest makes room: those that dawdle must not keep others out. */
+static uint32_t take_slot(struct node_http *h) {
+    uint32_t oldest = 0;
+    for (uint32_t i = 0; i < CONNECTIONS_MAX; i++) {
+        if (!h->connections[i]) return i;
+        if (h->connections[i]->opened_ns < h->connections[oldest]->opened_ns) oldest = i;
+    }
+    hang_up(h->connections[oldest]);
+    return oldest;
+}
+
 static void on_connection(uv_stream_t *stream, int status) {
     struct node *n = stream->loop->data;
     if (status < 0 || !n->http) return;
     struct connection *c = xcalloc(1, sizeof *c);
     c->node = n;
     c->opened_ns = uv_hrtime();
-    c->slot = 0;
-    while (c->slot < CONNECTIONS_MAX && n->http->connections[c->slot]) c->slot++;
+    c->slot = CONNECTIONS_MAX;
     uv_tcp_init(&n->loop, &c->tcp);
     c->tcp.data = c;
-    if (uv_accept(stream, (uv_stream_t *)&c->tcp) || c->slot == CONNECTIONS_MAX) {
+    if (uv_accept(stream, (uv_stream_t *)&c->tcp)) {
         hang_up(c);
         return;
     }
+    c->slot = take_slot(n->http);
     n->http->connections[c->slot] = c;
     uv_read_start((uv_stream_t *)&c->tcp, on_room_wanted, on_read);
 }
@@ -141,7 +152,7 @@ int node_http_open(struct node *n, struct error *e) {
     uv_tcp_init(&n->loop, &n->http->listener);
     n->http->listener.data = n->http;
     int rc = uv_tcp_bind(&n->http->listener, (const struct sockaddr *)&at, 0);
-    if (rc == 0) rc = uv_listen((uv_stream_t *)&n->http->listener, CONNECTIONS_MAX, on_connection);
+    if (rc == 0) rc = uv_listen((uv_stream_t *)&n->http->listener, LISTEN_BACKLOG, on_connection);
     if (rc == 0) return 0;
     return error_set(e, "cannot listen for metrics on port %u: %s; choose another --metrics port", n->o->metrics_port,
                      uv_strerror(rc));

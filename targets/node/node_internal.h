@@ -16,8 +16,11 @@
 
 enum { NODE_TIMERS = 4, ELECTION_BUCKETS = 12, TICK_MS = 50 };
 #define CLIENTS_MAX 12000u
-#define REQUESTS_MAX 65536u            /* unanswered, of all clients */
-#define REQUESTS_PER_CLIENT_MAX 16384u /* unanswered, of one */
+#define CALLERS_MAX 256u                   /* connections to the peers' port: peers, and who has not said HELLO yet */
+#define REQUESTS_MAX 65536u                /* unanswered, of all clients */
+#define REQUESTS_PER_CLIENT_MAX 16384u     /* unanswered, of one */
+#define HELD_BYTES_MAX ((size_t)256 << 20) /* unfinished frames and unread answers, of all connections */
+#define STRANGER_LINES_PER_S 20u           /* log lines that whoever connects can cause */
 #define HELLO_TIMEOUT_NS (10 * NS_PER_S)
 
 struct node;
@@ -36,14 +39,15 @@ struct peer_link {
     struct client *in; /* the newest connection that said HELLO as this peer */
     uint64_t connecting_since_ns, next_try_ns, backoff_ns;
     uint64_t dropped; /* messages that found no connection or a full queue */
+    bool refusal_told;
 };
 
 struct client { /* an accepted connection: of a client, or of a peer until it has said HELLO */
     struct node *node;
     struct channel *channel;
-    uint64_t opened_ns, number; /* number: no other connection ever has it */
-    uint32_t slot, unanswered;
-    uint8_t peer; /* on the peers' port: who it is; NODE_NONE: unknown yet */
+    uint64_t opened_ns, number;        /* number: no other connection ever has it */
+    uint32_t slot, unanswered, caller; /* caller: its place among node.callers */
+    uint8_t peer;                      /* on the peers' port: who it is; NODE_NONE: unknown yet */
     bool greeted, from_peers, control;
 };
 
@@ -57,6 +61,7 @@ struct metrics {
     uint64_t elections, election_sum_ns, election_buckets[ELECTION_BUCKETS];
     uint64_t responses[4]; /* by enum status */
     uint64_t requests, clients_accepted, clients_refused, slow_readers, snapshots_taken, snapshots_installed;
+    uint64_t callers_replaced, memory_hogs, contradictions;
 };
 
 struct node {
@@ -72,14 +77,17 @@ struct node {
     bool stopping, finished;
 
     uv_prepare_t after_turn;
-    uv_timer_t timers[NODE_TIMERS], tick, status_timer, stop_timer, room_timer;
+    uv_timer_t timers[NODE_TIMERS], tick, status_timer, stop_timer, restart_timer;
     uv_signal_t signals[2];
     struct listener peer_listener, client_listener;
     struct node_http *http;
 
     struct peer_link peers[PROTOCOL_NODES_MAX];
-    struct client **clients; /* by slot; NULL: free */
-    uint32_t clients_capacity, clients_count, clients_limit;
+    struct client **clients;                                 /* by slot; NULL: free */
+    uint32_t clients_capacity, clients_count, clients_limit; /* clients_count: the callers, too */
+    struct client *callers[CALLERS_MAX];                     /* on the peers' port, in no order */
+    uint32_t callers_count;
+    bool clients_full; /* told */
     uint32_t *free_clients, free_clients_count;
     struct client *control;
     struct request *requests;
@@ -87,7 +95,11 @@ struct node {
     uint32_t requests_unanswered;
 
     bool fatal, fatal_assertion; /* the replica stopped itself, not yet dealt with */
-    char reason[120];            /* why it does not serve; empty while it does */
+    uint8_t hearing, fatal_peer; /* whose message is being taken in; ... was when it stopped itself; or NODE_NONE */
+    bool recording_ended;        /* told */
+    uint32_t stranger_lines, stranger_lines_left_out; /* in this second */
+    uint64_t stranger_lines_since_ns;
+    char reason[120]; /* why it does not serve; empty while it does */
     bool disk_full, serving;
     struct probe seen;          /* as last reported */
     struct wire_status status;  /* as last sent */
@@ -111,7 +123,8 @@ void listener_close(struct listener *l);
 
 /* node_clients.c */
 int clients_open(struct node *n, struct error *e);
-void clients_tick(struct node *n); /* closes who has not said HELLO */
+void clients_tick(struct node *n);    /* closes who has not said HELLO */
+void clients_relieve(struct node *n); /* closes those that hold most memory, while all hold too much */
 void clients_respond(struct node *n, uint64_t token, enum status status, uint8_t leader, struct bytes result,
                      uint64_t index);
 void clients_forget(struct node *n); /* the replica's tokens mean nothing any more: what became of them is unknown */
@@ -128,5 +141,8 @@ void node_metrics_print(struct node *n, struct buffer *out);
 
 /* node_log.c: takes `fields` (an object, or NULL) over. */
 void node_log(struct node *n, enum log_level level, const char *event_type, json_t *fields);
+/* What strangers can cause: some lines a second, then their number. */
+void node_log_stranger(struct node *n, enum log_level level, const char *event_type, json_t *fields);
+void node_log_tick(struct node *n);
 
 #endif

@@ -45,3 +45,21 @@ void node_log(struct node *n, enum log_level level, const char *event_type, json
     buffer_free(&out);
     free(text);
 }
+
+void node_log_tick(struct node *n) {
+    uint64_t now = uv_hrtime();
+    if (now - n->stranger_lines_since_ns < NS_PER_S) return;
+    if (n->stranger_lines_left_out)
+        node_log(n, LOG_WARNING, "lines_left_out", json_pack("{s:i}", "lines", (int)n->stranger_lines_left_out));
+    n->stranger_lines = n->stranger_lines_left_out = 0;
+    n->stranger_lines_since_ns = now;
+}
+
+void node_log_stranger(struct node *n, enum log_level level, const char *event_type, json_t *fields) {
+    if (level <= n->o->log_level && n->stranger_lines++ >= STRANGER_LINES_PER_S) {
+        n->stranger_lines_left_out++;
+        json_decref(fields);
+        return;
+    }
+    node_log(n, level, event_type, fields);
+}

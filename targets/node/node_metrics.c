@@ -46,6 +46,10 @@ static void print_raft(struct node *n, struct buffer *out) {
     histogram(out, "election_duration_seconds", "From candidacy to a known leader.", n->metrics.election_buckets,
               ELECTION_BUCKETS, NS_PER_MS, n->metrics.election_sum_ns);
     const struct replica *r = recorder_replica(n->recorder);
+    counter(out, "refused_messages_total", "Messages of peers that mean nothing, since the replica's start.",
+            p.refused_messages);
+    counter(out, "contradictions_total", "Messages of peers that contradicted what is committed or who leads.",
+            n->metrics.contradictions);
     gauge(out, "withheld_messages", "Messages that wait for the disk.", n->serving ? replica_withheld(r) : 0);
     if (!n->serving || p.role != PROTOCOL_LEADER) return;
     head(out, "follower_lag_entries", "gauge", "Entries that a follower is not known to hold (leader only).");
@@ -87,6 +91,12 @@ static void print_clients(struct node *n, struct buffer *out) {
     counter(out, "connections_accepted_total", "Connections accepted.", m->clients_accepted);
     counter(out, "connections_refused_total", "Connections beyond the limit.", m->clients_refused);
     counter(out, "slow_readers_total", "Clients closed since they did not read their answers.", m->slow_readers);
+    counter(out, "callers_replaced_total", "Connections to the nodes' port closed, without a HELLO, for newer ones.",
+            m->callers_replaced);
+    counter(out, "memory_hogs_total", "Connections closed since they held most when all held too much memory.",
+            m->memory_hogs);
+    gauge(out, "held_bytes", "Bytes of unfinished frames and of what waits to be sent, of all connections.",
+          n->hub.held_bytes);
     counter(out, "requests_total", "Requests received.", m->requests);
     head(out, "responses_total", "counter", "Requests answered, by status.");
     for (size_t i = 0; i < 4; i++)
@@ -103,6 +113,7 @@ void node_metrics_print(struct node *n, struct buffer *out) {
     counter(out, "sent_bytes_total", "Bytes sent in frames.", n->hub.bytes_out);
     gauge(out, "serving", "1 while requests are served.", n->serving);
     gauge(out, "disk_full", "1 while it waits for room on the disk.", n->disk_full);
+    gauge(out, "recording", "1 while every input is recorded.", n->o->record && !n->recording_ended);
     gauge(out, "disk_syncs_in_progress", "Syncs of the disk under way.", n->disk.under_way);
     counter(out, "disk_written_bytes_total", "Bytes written to the log and snapshots.", n->disk.bytes_written);
     histogram(out, "fsync_duration_seconds", "Duration of a sync of the log.", n->disk.sync_buckets,

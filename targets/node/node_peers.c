@@ -79,15 +79,15 @@ static void on_connect(void *ctx, struct channel *c) {
     unsigned timeout_ms = UNACKNOWLEDGED_MAX_MS;
     setsockopt(channel_fd(c), IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms, sizeof timeout_ms);
     p->connecting_since_ns = p->backoff_ns = 0;
-    node_log(p->node, LOG_INFO, "peer_connected", json_pack("{s:i}", "peer", number_of(p) + 1));
+    node_log_stranger(p->node, LOG_INFO, "peer_connected", json_pack("{s:i}", "peer", number_of(p) + 1));
 }
 
 static void on_close(void *ctx, struct channel *c, const char *why, bool sent_all) {
     struct peer_link *p = ctx;
     (void)c, (void)sent_all;
     bool was_connected = p->connecting_since_ns == 0;
-    node_log(p->node, was_connected ? LOG_WARNING : LOG_DEBUG, "peer_lost",
-             json_pack("{s:i, s:s}", "peer", number_of(p) + 1, "reason", why));
+    node_log_stranger(p->node, was_connected ? LOG_WARNING : LOG_DEBUG, "peer_lost",
+                      json_pack("{s:i, s:s}", "peer", number_of(p) + 1, "reason", why));
     try_later(p, uv_hrtime());
 }
 

@@ -13,7 +13,7 @@ struct recorder {
     struct recording out;
     struct replica_env env; /* the owner's */
     bool recording;
-    uint64_t inputs, effects, disk_calls;
+    uint64_t bytes_max, inputs, effects, disk_calls;
 };
 
 /* --- what the replica does ---------------------------------------------------------------------------------------- */
@@ -140,8 +140,9 @@ static const struct disk_ops recorded_disk = {.open = disk_open,
 /* --- life --------------------------------------------------------------------------------------------------------- */
 
 struct recorder *recorder_new(const struct protocol *p, const struct mutant *m, const struct config *c,
-                              const char *path, struct error *e) {
+                              const char *path, uint64_t bytes_max, struct error *e) {
     struct recorder *r = xcalloc(1, sizeof *r);
+    r->bytes_max = bytes_max;
     r->disk.ops = &recorded_disk;
     r->out.fd = -1;
     r->recording = path != NULL;
@@ -184,7 +185,16 @@ const char *recorder_error(const struct recorder *r) {
 
 /* --- inputs ------------------------------------------------------------------------------------------------------- */
 
+/* In order: a replay ends as if the node had ended here. */
+static void end_full(struct recorder *r) {
+    error_set(&r->out.error, "the recording ends here, at %llu bytes: it has reached its size (--record-max-mib)",
+              (unsigned long long)r->out.offset);
+    checkpoint(r, RECORD_END, replica_running(r->replica));
+    recording_close(&r->out);
+}
+
 static void before(struct recorder *r, struct record *input) {
+    if (r->out.fd >= 0 && r->out.offset >= r->bytes_max) end_full(r);
     if (r->out.fd < 0) return;
     input->effects = r->effects;
     recording_put(&r->out, input);

@@ -16,13 +16,14 @@
 
 struct recorder;
 
-/* A replica behind a recorder. path NULL: it only hands on. NULL with e set: the file cannot be written. */
+/* A replica behind a recorder. path NULL: it only hands on. A recording that has reached bytes_max ends in order before
+ * the next input; the replica runs on. NULL with e set: the file cannot be written. */
 struct recorder *recorder_new(const struct protocol *p, const struct mutant *m, const struct config *c,
-                              const char *path, struct error *e);
+                              const char *path, uint64_t bytes_max, struct error *e);
 void recorder_free(struct recorder *r); /* frees the replica, too; ends the recording in order */
 /* For what is no input: probe, hash, check, running. */
 struct replica *recorder_replica(struct recorder *r);
-/* NULL, or why nothing is recorded any more (the recording's disk is full); the replica runs on. */
+/* NULL, or why nothing is recorded any more (its disk is full, its size is reached); the replica runs on. */
 const char *recorder_error(const struct recorder *r);
 
 /* As the calls of the same names in replica.h. */

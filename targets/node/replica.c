@@ -195,11 +195,24 @@ static void take_snapshot(struct replica *r, const struct effect *e) {
     assert(s->written == e->written);
 }
 
+/* Before it is written: a snapshot that does not restore must not be what a restart finds. */
+static bool restores(const struct replica *r, struct bytes snapshot) {
+    struct error e;
+    struct kv *kv = kv_new(r->mutant ? r->mutant->kv_rules : NULL);
+    bool well = kv_restore(kv, snapshot, &e) == 0;
+    kv_free(kv);
+    return well;
+}
+
 static void receive_snapshot(struct replica *r, const struct effect *e) {
-    if (e->offset == 0) r->receiving.size = 0;
+    if (e->offset == 0) buffer_free(&r->receiving); /* of an earlier transfer, perhaps a large one */
     assert(e->offset == r->receiving.size);
     buffer_append(&r->receiving, e->bytes.data, e->bytes.size);
     if (!e->last) return;
+    if (!restores(r, bytes_of(r->receiving.data, r->receiving.size))) {
+        stop_for(r, true, "a snapshot from the leader does not restore");
+        return;
+    }
     struct pending_snapshot *s = &r->received;
     struct buffer swap = s->data;
     s->data = r->receiving;

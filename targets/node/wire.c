@@ -7,6 +7,12 @@ static uint32_t checksum(uint8_t type, struct bytes payload) {
     return (uint32_t)hash_bytes(payload, hash_u64((uint64_t)payload.size << 8 | type));
 }
 
+/* The second word of a header: the type, and above it a check of type and size. A size that the network changed must be
+ * noticed at once: nobody may wait for the rest of a frame that was never sent, with what follows taken for it. */
+static uint32_t type_word(uint8_t type, uint32_t size) {
+    return type | (uint32_t)hash_u64((uint64_t)size << 8 | type) << 8;
+}
+
 void wire_append(struct buffer *out, enum wire_type type, const struct bytes *parts, size_t parts_count) {
     size_t size = 0;
     for (size_t i = 0; i < parts_count; i++) size += parts[i].size;
@@ -19,7 +25,7 @@ void wire_append(struct buffer *out, enum wire_type type, const struct bytes *pa
     }
     struct writer w = {.data = header, .capacity = WIRE_HEADER_BYTES};
     write_u32(&w, WIRE_MAGIC);
-    write_u32(&w, (uint8_t)type);
+    write_u32(&w, type_word((uint8_t)type, (uint32_t)size));
     write_u32(&w, (uint32_t)size);
     write_u32(&w, checksum((uint8_t)type, bytes_of(header + WIRE_HEADER_BYTES, size)));
     out->size += WIRE_HEADER_BYTES + size;
@@ -35,16 +41,30 @@ int64_t wire_parse(struct bytes data, enum wire_type *type, struct bytes *payloa
     uint32_t magic = read_u32(&r);
     if (r.failed) return 0;
     if (magic != WIRE_MAGIC) return refuse(why, "not a frame of this version of harrow");
-    uint32_t kind = read_u32(&r), size = read_u32(&r), sum = read_u32(&r);
+    uint32_t word = read_u32(&r), size = read_u32(&r), sum = read_u32(&r);
     if (r.failed) return 0;
+    uint8_t kind = (uint8_t)word;
+    if (word != type_word(kind, size)) return refuse(why, "a frame with a wrong header");
     if (kind < WIRE_HELLO || kind >= WIRE_TYPES) return refuse(why, "a frame of an unknown type");
     if (size > WIRE_PAYLOAD_MAX) return refuse(why, "a frame that is too large");
     const uint8_t *at = reader_take(&r, size);
     if (!at) return 0;
-    if (checksum((uint8_t)kind, bytes_of(at, size)) != sum) return refuse(why, "a frame with a wrong checksum");
+    if (checksum(kind, bytes_of(at, size)) != sum) return refuse(why, "a frame with a wrong checksum");
     *type = (enum wire_type)kind;
     *payload = bytes_of(at, size);
     return (int64_t)WIRE_HEADER_BYTES + size;
+}
+
+size_t wire_missing(struct bytes data) {
+    struct reader r = {.data = data.data, .size = data.size};
+    uint32_t magic = read_u32(&r);
+    if (!r.failed && magic != WIRE_MAGIC) return 0;
+    uint32_t word = read_u32(&r), size = read_u32(&r);
+    uint8_t kind = (uint8_t)word;
+    read_u32(&r);
+    if (r.failed) return WIRE_HEADER_BYTES - data.size;
+    if (word != type_word(kind, size) || kind < WIRE_HELLO || kind >= WIRE_TYPES || size > WIRE_PAYLOAD_MAX) return 0;
+    return data.size - WIRE_HEADER_BYTES < size ? WIRE_HEADER_BYTES + size - data.size : 0;
 }
 
 void wire_status_append(struct buffer *out, const struct wire_status *s) {

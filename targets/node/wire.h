@@ -1,11 +1,11 @@
 /* The wire protocol of the bundled store: frames over TCP, between nodes, from clients to nodes, and from a node to
  * whoever started it. Little-endian. A frame is a header of 16 bytes and a payload:
  *
- *     u32 magic "hrw1"   u8 type   u8[3] zero   u32 payload size   u32 checksum
+ *     u32 magic "hrw1"   u8 type   u24 header check   u32 payload size   u32 checksum
  *
- * The checksum is the low half of the payload's XXH3, seeded with hash_u64(size << 8 | type). A frame that is too
- * large, of another version or with a wrong checksum ends the connection: TCP's own checksum does not survive a switch
- * that repairs it. The first frame on every connection is a HELLO. */
+ * The header check is the low 24 bits of hash_u64(size << 8 | type); the checksum is the low half of the payload's
+ * XXH3, seeded with the same hash. A frame that is too large, of another version or fails a check ends the connection:
+ * TCP's own checksum does not survive a switch that repairs it. The first frame on every connection is a HELLO. */
 #ifndef HARROW_TARGETS_WIRE_H
 #define HARROW_TARGETS_WIRE_H
 
@@ -42,6 +42,10 @@ void wire_append(struct buffer *out, enum wire_type type, const struct bytes *pa
 /* Looks for a frame at the start of data: its whole size with *type and *payload (pointing into data) set; 0: not all
  * there yet; -1: not a frame (why says what is wrong). */
 int64_t wire_parse(struct bytes data, enum wire_type *type, struct bytes *payload, const char **why);
+
+/* How many bytes data, the beginning of a frame, surely lacks to be one: first of the header, then of the payload.
+ * 0: it is whole, or no frame. */
+size_t wire_missing(struct bytes data);
 
 void wire_status_append(struct buffer *out, const struct wire_status *s); /* a whole frame */
 bool wire_status_decode(struct bytes payload, struct wire_status *s);

@@ -27,6 +27,7 @@ local results = {
 -- Filter names are harrow.NAME.
 local f = {
   type = ProtoField.uint8("harrow.type", "Type", base.DEC, types),
+  check = ProtoField.uint24("harrow.check", "Header check", base.HEX),
   size = ProtoField.uint32("harrow.size", "Payload size"),
   checksum = ProtoField.uint32("harrow.checksum", "Checksum", base.HEX),
   cluster = ProtoField.uint64("harrow.cluster", "Cluster", base.HEX),
@@ -288,10 +289,13 @@ local function frame_size(buffer, _, at)
   return HEADER + buffer(at + 8, 4):le_uint()
 end
 
+local first_of_packet -- several frames may be in one: they share the info column
+
 local function dissect_frame(buffer, pinfo, root)
   local type, size = buffer(4, 1):uint(), buffer(8, 4):le_uint()
   local tree = root:add(harrow, buffer(0, HEADER + size), "harrow " .. (types[type] or "of an unknown type"))
   tree:add(f.type, buffer(4, 1))
+  tree:add_le(f.check, buffer(5, 3))
   tree:add_le(f.size, buffer(8, 4))
   tree:add_le(f.checksum, buffer(12, 4))
   local text = ""
@@ -300,7 +304,9 @@ local function dissect_frame(buffer, pinfo, root)
   end
   tree:append_text(" " .. text)
   pinfo.cols.protocol = "harrow"
-  pinfo.cols.info:append(" [" .. (types[type] or "?") .. (text ~= "" and " " or "") .. text .. "]")
+  if first_of_packet then pinfo.cols.info:clear() else pinfo.cols.info:append("; ") end
+  first_of_packet = false
+  pinfo.cols.info:append((types[type] or "?") .. (text ~= "" and " " or "") .. text)
   return HEADER + size
 end
 
@@ -309,6 +315,7 @@ local function is_frame(buffer)
 end
 
 function harrow.dissector(buffer, pinfo, root)
+  first_of_packet = true
   if buffer:len() >= 4 and buffer(0, 4):string() ~= MAGIC then return 0 end
   dissect_tcp_pdus(buffer, root, HEADER, frame_size, dissect_frame)
   return buffer:len()

@@ -17,6 +17,7 @@
 
 #define PROTOCOL_NODES_MAX 15
 #define PROTOCOL_META_MAX 64
+#define PROTOCOL_SNAPSHOT_BYTES_MAX (UINT64_C(1) << 30) /* received from a leader; it lies in memory */
 #define NODE_NONE UINT8_MAX
 
 /* Every bound has a name. A full log or a full read queue refuses work (STATUS_BUSY); nothing grows without end. */
@@ -158,6 +159,8 @@ static inline struct effect *effect_add(struct effects *fx, enum effect_kind kin
 struct probe {
     uint8_t role, vote, leader;
     uint64_t term, first_index, last_index, last_term, commit_index, applied_index, durable_index;
+    uint64_t refused_messages; /* since start: no message of this protocol, or with numbers that no run reaches */
+    uint8_t refused_from;      /* who sent the last of them */
 };
 
 /* Canonical fields in a fixed order: for dumps and state hashes. */

@@ -140,6 +140,11 @@ void follower_on_snapshot(struct raft *r, uint8_t from, const struct raft_messag
         answer_snapshot(r, from, m->index, false, m->offset, fx);
         return;
     }
+    if (m->data.size > PROTOCOL_SNAPSHOT_BYTES_MAX - r->receive_offset) { /* it begins anew, if it is sent again */
+        r->receive_index = r->receive_offset = 0;
+        raft_refuse(r, from);
+        return;
+    }
     struct effect *e = effect_add(fx, EFFECT_SNAPSHOT_RECEIVE);
     e->index = m->index;
     e->term = m->log_term;

@@ -152,9 +152,18 @@ static void on_propose(struct raft *r, uint64_t token, struct bytes command, str
     }
 }
 
+void raft_refuse(struct raft *r, uint8_t from) {
+    r->refused_messages++;
+    r->refused_from = from;
+}
+
 static void on_message(struct raft *r, uint8_t from, struct bytes bytes, struct effects *fx) {
     struct raft_message m;
-    if (from >= r->c.nodes || from == r->c.self || !raft_message_decode(bytes, &m)) return;
+    if (from >= r->c.nodes || from == r->c.self) return;
+    if (!raft_message_decode(bytes, &m)) {
+        raft_refuse(r, from);
+        return;
+    }
     switch (m.kind) {
     case RAFT_VOTE_REQUEST: election_on_request(r, from, &m, fx); return;
     case RAFT_APPEND_REQUEST: follower_on_append(r, from, &m, fx); return;
@@ -278,7 +287,9 @@ static void probe(const void *state, struct probe *out) {
                           .last_term = log_last_term(&r->log),
                           .commit_index = r->commit,
                           .applied_index = r->applied,
-                          .durable_index = r->durable_index};
+                          .durable_index = r->durable_index,
+                          .refused_messages = r->refused_messages,
+                          .refused_from = r->refused_from};
 }
 
 static uint64_t matched(const void *state, uint8_t node) {

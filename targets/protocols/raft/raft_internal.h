@@ -90,6 +90,8 @@ struct raft {
     uint64_t receive_index, receive_term, receive_offset;
     bool installing;
     uint64_t installing_from; /* who gets the reply */
+    uint64_t refused_messages;
+    uint8_t refused_from;
 
     struct raft_log log;
 };
@@ -135,6 +137,7 @@ void raft_set_role(struct raft *r, uint8_t role, struct effects *fx);
 bool raft_append(struct raft *r, uint64_t term, uint8_t kind, uint64_t token, struct bytes payload, struct effects *fx);
 void raft_apply(struct raft *r, struct effects *fx);
 void raft_send(struct raft *r, uint8_t to, const struct raft_message *m, uint64_t barrier, struct effects *fx);
+void raft_refuse(struct raft *r, uint8_t from); /* counts a message that means nothing */
 void raft_respond(uint64_t token, enum status status, uint8_t leader, struct effects *fx);
 
 /* election.c */
