@@ -170,7 +170,7 @@ static bool partition_encode(struct partition *p, const struct model *m, const u
                              const char **why) {
     uint32_t kept = 0, effects = 0, *moved = NULL;
     bool known = true;
-    for (uint32_t i = 0; i < p->count && known; i++) {
+    for (uint32_t i = 0; i < p->count; i++) {
         uint32_t later = ops[i + LOOK_AHEAD < p->count ? i + LOOK_AHEAD : i];
         __builtin_prefetch(&p->h->f[later]);
         __builtin_prefetch(&p->h->argument[later]);
@@ -179,7 +179,10 @@ static bool partition_encode(struct partition *p, const struct model *m, const u
         c.op = ops[i];
         c.optional = c.returned == NONE;
         known = encode(p, m, &c, why);
-        if (!known) *bad_op = c.op;
+        if (!known) {
+            *bad_op = c.op;
+            break;
+        }
         p->calls[kept] = c;
         if (moved) moved[i] = kept;
         if (says_something(p->h, &c)) {
@@ -193,7 +196,7 @@ static bool partition_encode(struct partition *p, const struct model *m, const u
     for (uint32_t i = 0; moved && known && i < p->returns_count; i++) p->returns[i] = moved[p->returns[i]];
     free(moved);
     p->count = kept;
-    partition_classify(p, effects);
+    if (known) partition_classify(p, effects);
     return known;
 }
 

@@ -51,7 +51,8 @@ static size_t read_tail(const struct local_node *n, char *out, size_t size) {
 /* The last lines of it in one, each shortened, oldest first; "" when there are none. */
 static void log_tail(const struct local_node *n, char *out, size_t size) {
     char text[TAIL_BYTES];
-    size_t end = read_tail(n, text, sizeof text), used = 0;
+    const size_t got = read_tail(n, text, sizeof text);
+    size_t end = got, used = 0;
     size_t starts[TAIL_LINES], sizes[TAIL_LINES], count = 0;
     while (end > 0 && count < TAIL_LINES) {
         size_t start = end;
@@ -62,7 +63,7 @@ static void log_tail(const struct local_node *n, char *out, size_t size) {
         }
         end = start ? start - 1 : 0;
     }
-    for (size_t i = 0; i < sizeof text; i++)
+    for (size_t i = 0; i < got; i++)
         if (text[i] < ' ' || text[i] > '~') text[i] = '?'; /* what others write need not be text */
     *out = 0;
     for (size_t i = count; i-- > 0 && used < size;)

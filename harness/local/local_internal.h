@@ -37,7 +37,7 @@ struct local_node {
     bool leaving;                     /* it was told to end, */
     uint64_t leave_ns;                /* and is killed then */
     bool stays_down;                  /* it died by itself, and its target wants it left alone */
-    char ended[480];                  /* how it last ended or did not start; "": it never did */
+    char ended[640];                  /* how it last ended or did not start; "": it never did */
     int output;                       /* its log, */
     uint64_t log_start;               /* and its size when the latest process was started */
     uint32_t starts;                  /* so far: each has a recording of its own */
@@ -99,7 +99,7 @@ struct local {
     struct local_fault faults[LOCAL_FAULTS_MAX];
     uint32_t faults_next;
     bool has_filesystem, has_syncs, has_clock;
-    char violation[512]; /* empty: none */
+    char violation[640]; /* empty: none */
     /* own honesty (measured.c) */
     uint64_t late_windows, late_worst_ns, late_asked_ns;
     struct late_noted {
