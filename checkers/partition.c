@@ -255,7 +255,8 @@ void partition_pick(const struct partition *p, const uint64_t *items, uint32_t c
         c->optional = c->returned == NONE;
         if (!c->optional) picked.returns[picked.returns_count++] = i;
     }
-    qsort_r(picked.returns, picked.returns_count, sizeof *picked.returns, by_return, picked.calls);
+    if (picked.returns_count)
+        qsort_r(picked.returns, picked.returns_count, sizeof *picked.returns, by_return, picked.calls);
     *into = picked;
     partition_classify_again(into);
 }

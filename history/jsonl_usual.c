@@ -24,17 +24,8 @@ static inline bool stands(const uint8_t *at, const char padded[static 8], size_t
 #define STANDS(at, text) stands(at, text "\0\0\0\0\0\0\0", sizeof(text) - 1)
 
 static inline const uint8_t *space(const uint8_t *at) {
-    while (__builtin_expect(*at == ' ', 0)) at++;
+    while (*at == ' ') at++;
     return at;
-}
-
-/* Skips space and the byte; NULL if another one stands there. */
-static inline const uint8_t *take(const uint8_t *at, uint8_t byte) {
-    if (__builtin_expect(*at != byte, 0)) {
-        at = space(at);
-        if (*at != byte) return NULL;
-    }
-    return at + 1;
 }
 
 static inline bool is_digit(uint8_t c) {
@@ -72,13 +63,13 @@ static inline const uint8_t *number(const uint8_t *at, uint64_t *out) {
     return at > start && at - start <= DIGITS_MAX ? at : NULL;
 }
 
-/* An integer with a sign; "-0" is left to the strict reader. */
+/* An integer, maybe with a sign. */
 static inline const uint8_t *integer(const uint8_t *at, int64_t *out) {
     bool negative = *at == '-';
     uint64_t magnitude = 0;
     at = number(at + negative, &magnitude);
-    *out = negative ? -(int64_t)magnitude : (int64_t)magnitude;
-    return negative && magnitude == 0 ? NULL : at;
+    *out = (int64_t)(negative ? 0 - magnitude : magnitude);
+    return at;
 }
 
 /* Behind the opening quote; returns where the text goes on behind the closing one. */
@@ -88,7 +79,7 @@ static inline const uint8_t *string(const uint8_t *at, struct bytes *out) {
     do {
         uint64_t word = load(at), quotes = word ^ EACH('"'), escapes = word ^ EACH('\\');
         uint64_t ends = (quotes - EACH(1)) | (escapes - EACH(1)) | (word - EACH(0x20));
-        count = bytes_before((ends | word) & EACH(0x80));
+        count = bytes_before(ends & EACH(0x80)); /* what is not ASCII ends it too */
         at += count;
     } while (count == 8);
     *out = bytes_of(start, (size_t)(at - start));
@@ -162,20 +153,29 @@ static const uint8_t *process(const uint8_t *at, struct line *l) {
     return at;
 }
 
-/* Without branches: which type comes next cannot be predicted. */
 static inline const uint8_t *type(const uint8_t *at, struct line *l) {
-    unsigned invoke = STANDS(at, "\"invoke\""), ok = STANDS(at, "\"ok\""), fail = STANDS(at, "\"fail\""),
-             info = STANDS(at, "\"info\"");
-    l->event.type = (enum event_type)(ok * EVENT_OK + fail * EVENT_FAIL + info * EVENT_INFO);
-    return invoke | ok | fail | info ? at + 8 * invoke + 4 * ok + 6 * (fail | info) : NULL;
+    if (STANDS(at, "\"invoke\"")) {
+        l->event.type = EVENT_INVOKE;
+        return at + 8;
+    }
+    if (STANDS(at, "\"ok\"")) {
+        l->event.type = EVENT_OK;
+        return at + 4;
+    }
+    if (!STANDS(at, "\"fail\"") && !STANDS(at, "\"info\"")) return NULL;
+    l->event.type = at[1] == 'f' ? EVENT_FAIL : EVENT_INFO;
+    return at + 6;
 }
 
-/* A string or a number, kept as it stands. */
+/* A string, a number or true, kept as it stands. */
 static const uint8_t *raw(const uint8_t *at, struct bytes *out) {
     const uint8_t *start = at;
     struct bytes text;
     uint64_t n;
-    at = *at == '"' ? string(at + 1, &text) : number(at, &n);
+    if (STANDS(at, "true"))
+        at += 4;
+    else
+        at = *at == '"' ? string(at + 1, &text) : number(at, &n);
     if (at) *out = bytes_of(start, (size_t)(at - start));
     return at;
 }
@@ -184,21 +184,28 @@ static const uint8_t *raw(const uint8_t *at, struct bytes *out) {
 static inline const uint8_t *behind_name(const uint8_t *at, bool named, size_t size, enum field field, uint32_t *seen) {
     if (!named || *seen >> field & 1) return NULL;
     *seen |= 1u << field;
-    at = take(at + size, ':');
-    return at && *at == ' ' ? space(at) : at;
+    return space(at + size);
 }
 
 /* A field, from behind the first quote of its name. */
 static inline const uint8_t *any_field(struct events *ev, const uint8_t *at, struct line *l, uint32_t *seen) {
-#define BEHIND(text, field) (at = behind_name(at, STANDS(at, text "\""), sizeof(text), field, seen))
+#define BEHIND(text, field) (at = behind_name(at, STANDS(at, text "\":"), sizeof(text) + 1, field, seen))
     switch (*at) {
-    case 'p': return BEHIND("process", FIELD_PROCESS) ? process(at, l) : NULL;
+    case 'p':
+        at = behind_name(at, STANDS(at, "process\"") && at[8] == ':', sizeof "process" + 1, FIELD_PROCESS, seen);
+        return at ? process(at, l) : NULL;
     case 't':
         if (at[1] == 'y') return BEHIND("type", FIELD_TYPE) ? type(at, l) : NULL;
         return BEHIND("time", FIELD_TIME) ? number(at, &l->event.time_ns) : NULL;
-    case 'f': return BEHIND("f", FIELD_F) && *at == '"' ? string(at + 1, &l->event.f) : NULL;
+    case 'f':
+        if (at[1] == 'i') return BEHIND("final", FIELD_FINAL) ? raw(at, &l->raw[FIELD_FINAL]) : NULL;
+        return BEHIND("f", FIELD_F) && *at == '"' ? string(at + 1, &l->event.f) : NULL;
     case 'k': return BEHIND("key", FIELD_KEY) ? key(at, l) : NULL;
     case 'v': return BEHIND("value", FIELD_VALUE) ? value(ev, at, l) : NULL;
+    case 'i':
+        at = behind_name(at, STANDS(at, "intended") && at[8] == '"' && at[9] == ':', sizeof "intended" + 1,
+                         FIELD_INTENDED, seen);
+        return at ? raw(at, &l->raw[FIELD_INTENDED]) : NULL;
     case 'n': return BEHIND("node", FIELD_NODE) ? raw(at, &l->raw[FIELD_NODE]) : NULL;
     case 'e': return BEHIND("error", FIELD_ERROR) ? raw(at, &l->raw[FIELD_ERROR]) : NULL;
     default: return NULL;
@@ -211,11 +218,11 @@ const uint8_t *jsonl_read_usual(struct events *ev, const uint8_t *at, struct lin
     line_start(l);
     if (*at != '{') return NULL;
     do {
-        at = take(at + 1, '"');
-        if (at) at = any_field(ev, at, l, &seen);
+        at = space(at + 1);
+        if (*at != '"') return NULL;
+        at = any_field(ev, at + 1, l, &seen);
         if (!at) return NULL;
-        if (*at == ' ') at = space(at);
     } while (*at == ',');
     l->seen = seen;
-    return *at == '}' ? take(at + 1, '\n') : NULL;
+    return at[0] == '}' && at[1] == '\n' ? at + 2 : NULL;
 }

@@ -13,7 +13,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 part=${1:-all}
 jobs=${HARROW_JOBS:-$(nproc)}
 fuzz_seconds=${FUZZ_SECONDS:-5}
-timeout_s=${HARROW_TEST_TIMEOUT:-420}
+timeout_s=${HARROW_TEST_TIMEOUT:-800}
 read -ra make <<<"${HARROW_MAKE:-make}"
 logs=$PWD/build/check/$part
 results=$logs/results
