@@ -42,20 +42,21 @@ GOALS := all
 sanitize_flags = $(if $(SANITIZE),-fsanitize=$(1) -fno-sanitize-recover=all -fno-omit-frame-pointer)
 warning_flags := -Wall -Wextra -Wshadow -Wconversion $(WERROR)
 compile = $(CC) -std=c17 -D_GNU_SOURCE $(OPT) -g -pthread $(warning_flags) $(call sanitize_flags,$(SANITIZE)) -I. \
-	$(PACKAGES_CFLAGS) $(CFLAGS)
+	$(PACKAGES_CFLAGS) $(CFLAGS) $(shared_flags)
 link = $(CC) $(OPT) -g -pthread $(call sanitize_flags,$(SANITIZE)) $(LDFLAGS)
 link_fuzzer = $(CC) $(OPT) -g -pthread $(call sanitize_flags,$(subst fuzzer-no-link,fuzzer,$(SANITIZE))) \
 	$(LDFLAGS)
 libs := $(PACKAGES_LIBS) -lm
+# Of what is in the library of checkers: one object serves the program, the archive and the shared library.
+library_flags := -fPIC -fvisibility=hidden
 
 # --- files -----------------------------------------------------------------------------------------------------------
 
-check_library_sources := $(wildcard base/*.c history/*.c checkers/*.c checkers/*/*.c)
-sources := $(check_library_sources) $(wildcard nemesis/*.c nemesis/*/*.c targets/*/*.c targets/*/*/*.c reports/*.c \
-	harness/*.c harness/*/*.c)
+# The library of checkers reads files, but not harrow's store.
+check_library_sources := $(filter-out history/store%,$(wildcard base/*.c history/*.c checkers/*.c checkers/*/*.c))
+sources := $(check_library_sources) $(wildcard history/store*.c nemesis/*.c nemesis/*/*.c targets/*/*.c \
+	targets/*/*/*.c reports/*.c harness/*.c harness/*/*.c)
 lua_files := $(sort $(wildcard nemesis/*.lua targets/*.lua harness/lua/*.lua harness/bench/*.lua scenarios/*.lua))
-public_headers := $(filter-out %_internal.h %/internal.h,$(wildcard base/*.h history/*.h checkers/*.h \
-	checkers/*/*.h))
 test_sources := $(wildcard tests/test_*.c)
 fuzz_sources := $(wildcard tests/fuzz_*.c)
 test_support_sources := $(filter-out $(test_sources) $(fuzz_sources),$(wildcard tests/*.c))
@@ -66,6 +67,10 @@ main_object := $(call object_of,harness/main.c)
 objects := $(call object_of,$(sources)) $(BUILD)/obj/gen/embedded.o
 program := $(BUILD)/harrow
 check_library := $(BUILD)/libharrow-check.a
+check_version := $(shell sed -n 's/^\#define HARROW_CHECK_VERSION "\(.*\)"/\1/p' checkers/harrow-check.h)
+check_soname := libharrow-check.so.0
+check_shared := $(BUILD)/libharrow-check.so.$(check_version)
+check_exports := checkers/harrow-check.map
 test_library := $(BUILD)/tests/libharrow-test.a
 unit_tests := $(test_sources:%.c=$(BUILD)/%)
 fuzzers := $(fuzz_sources:%.c=$(BUILD)/%)
@@ -80,7 +85,7 @@ say = @printf '  %-5s %s\n' $(1) $@
 .PHONY: all deps demo check test bench install uninstall format lint fuzz fuzz-smoke valgrind clean help \
 	unit-tests fuzzers variants FORCE
 
-all: $(program) $(check_library) ## build the program and the library of checkers (the default)
+all: $(program) $(check_library) $(check_shared) ## build the program and the library of checkers (the default)
 
 unit-tests: $(unit_tests)
 
@@ -97,9 +102,20 @@ $(program): $(objects) $(BUILD)/files
 
 archive = $(Q)mkdir -p $(@D) && rm -f $@ && $(AR) rcsD $@ $(filter %.o,$^)
 
-$(check_library): $(call object_of,$(check_library_sources)) $(BUILD)/files
+$(call object_of,$(check_library_sources)): shared_flags = $(library_flags)
+
+# One object in which only what harrow-check.h declares is still visible: no name of it meets one of a user's.
+$(BUILD)/obj/libharrow-check.o: $(call object_of,$(check_library_sources)) $(BUILD)/files
+	$(call say,LD)
+	$(Q)$(CC) -r -nostdlib -o $@ $(filter %.o,$^) && objcopy --localize-hidden $@
+
+$(check_library): $(BUILD)/obj/libharrow-check.o
 	$(call say,AR)
 	$(archive)
+
+$(check_shared): $(call object_of,$(check_library_sources)) $(check_exports) $(BUILD)/files
+	$(call say,LD)
+	$(Q)$(link) -shared -Wl,-soname,$(check_soname) -Wl,--version-script,$(check_exports) -o $@ $(filter %.o,$^)
 
 $(test_library): $(filter-out $(main_object),$(objects)) $(call object_of,$(test_support_sources)) $(BUILD)/files
 	$(call say,AR)
@@ -130,7 +146,7 @@ stamp = @mkdir -p $(@D) && { printf '%s\n' '$(1)' | cmp -s - $@ || printf '%s\n'
 
 $(BUILD)/flags: FORCE
 	@pkg-config --exists $(PACKAGES) || { echo "libraries are missing; 'make deps' installs them" >&2; exit 1; }
-	$(call stamp,$(compile))
+	$(call stamp,$(compile) $(library_flags))
 
 $(BUILD)/files: FORCE
 	$(call stamp,$(link) $(libs) $(objects) $(lua_files) $(test_support_sources))
@@ -185,13 +201,19 @@ install: all ## install program, man page, scenarios, targets and library under 
 	$(if $(wildcard scenarios/*.lua),install -m 644 $(wildcard scenarios/*.lua) $(root)/share/harrow/scenarios)
 	install -D -m 644 -t $(root)/share/harrow/targets $(wildcard targets/*.lua)
 	install -m 644 $(check_library) $(root)/lib/libharrow-check.a
-	for header in $(public_headers); do install -D -m 644 $$header $(root)/include/harrow/$$header || exit 1; done
-	sed 's|@PREFIX@|$(PREFIX)|' checkers/harrow-check.pc.in >$(root)/lib/pkgconfig/harrow-check.pc
+	install -m 755 $(check_shared) $(root)/lib/$(notdir $(check_shared))
+	ln -sf $(notdir $(check_shared)) $(root)/lib/$(check_soname)
+	ln -sf $(check_soname) $(root)/lib/libharrow-check.so
+	install -D -m 644 -t $(root)/include checkers/harrow-check.h
+	install -D -m 644 -t $(root)/share/man/man3 docs/libharrow-check.3
+	install -D -m 644 -t $(root)/share/harrow/examples $(wildcard docs/examples/*)
+	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(check_version)|' checkers/harrow-check.pc.in \
+		>$(root)/lib/pkgconfig/harrow-check.pc
 
 uninstall: ## remove what install installed
-	rm -f $(root)/bin/harrow $(root)/share/man/man1/harrow.1 $(root)/lib/libharrow-check.a \
-		$(root)/lib/pkgconfig/harrow-check.pc
-	rm -rf $(root)/share/harrow $(root)/include/harrow
+	rm -f $(root)/bin/harrow $(root)/share/man/man1/harrow.1 $(root)/share/man/man3/libharrow-check.3 \
+		$(root)/lib/libharrow-check.* $(root)/lib/pkgconfig/harrow-check.pc $(root)/include/harrow-check.h
+	rm -rf $(root)/share/harrow
 
 clean: ## remove everything that was built
 	rm -rf build

@@ -26,6 +26,7 @@ enum verdict { VERDICT_VALID, VERDICT_UNKNOWN, VERDICT_INVALID }; /* ordered: a 
 struct check_options {         /* a NULL instead means all defaults */
     uint64_t deadline_ms;      /* wall time for this check; 0 means 60,000 */
     uint64_t memory_bytes_max; /* beside the history itself; 0 means 2 GiB */
+    const char *consistency;   /* of transactions: the model they must satisfy; NULL means the strictest */
 };
 
 struct check_result { /* every check fills a fresh one */
@@ -55,6 +56,59 @@ const char *model_doc(const struct model *m); /* one line for `harrow models` */
  * past it). Keys are decided from the smallest on, and no hard key keeps the others from their turn. */
 void check_linearizable(const struct history *h, const struct model *m, const struct check_options *o,
                         struct check_result *out);
+
+/* A model of one's own: a sequential object as a step function, over states that it numbers itself: equal states have
+ * equal numbers. It is deterministic; each state and each kind of operation (function, key, argument, result, whether
+ * the outcome is known, and the process if by_process) is asked for once. Operations are handed over as in the history,
+ * where only these count: ok ones; info and pending ones, whose result is unknown; failed cas that saw a value, which
+ * are reads of that. */
+enum step_answer {
+    STEP_REFUSED, /* in this state the operation cannot end so */
+    STEP_TAKEN,   /* *next is the state after it */
+    STEP_FAILED,  /* with e set: the check becomes unknown */
+};
+struct step_model {
+    const char *name;
+    void *context; /* of the functions */
+    bool by_process;
+    /* Called once, before all others: the state in which each object begins; 0 or -1. Steps and states are to keep
+     * within the limits. */
+    int (*initial)(void *context, uint64_t deadline_ns, uint64_t memory_bytes_max, uint32_t *state, struct error *e);
+    enum step_answer (*step)(void *context, uint32_t state, const struct history *h, uint32_t op, uint32_t *next,
+                             struct error *e);
+    /* The number of the object that an operation of any status is about; 0 or -1. NULL: its key tells. */
+    int (*partition)(void *context, const struct history *h, uint32_t op, uint32_t *number, struct error *e);
+    void (*describe)(void *context, const struct history *h, uint32_t op, struct buffer *out); /* NULL: the usual way */
+    void (*print_state)(void *context, uint32_t state, struct buffer *out);
+    uint64_t (*memory_bytes)(void *context); /* of states; counts towards the memory cap */
+};
+/* Linearizability by a search that knows nothing but steps: exact, slower than the models above. Invalid names the
+ * first operation by whose end no order is left, and the operations open then. */
+void check_steps(const struct history *h, const struct step_model *m, const struct check_options *o,
+                 struct check_result *out);
+
+/* --- every check by name ------------------------------------------------------------------------------------------ */
+
+/* What judges the operations of a history: models of the search, near-linear checks, transactions. */
+struct checker {
+    const char *name, *doc;
+    const char *functions;                 /* the operations it understands, as words with a space between */
+    bool (*fits)(const struct history *h); /* for a guess, where those do not tell; NULL: they do */
+    bool by_name_only;                     /* never guessed: another row with these operations is */
+    void (*check)(const struct checker *c, const struct history *h, const struct check_options *o,
+                  struct check_result *out);
+};
+const struct checker *checkers_all(size_t *count);
+const struct checker *checker_find(const char *name); /* NULL: there is none */
+/* The first that understands all operations of the history and fits it; NULL: none does. */
+const struct checker *checker_guess(const struct history *h);
+
+/* The side door of the library's handles (harrow-check.h): harrow itself fills a history from its store, and has
+ * results of checks that the library does not know. Takes over what the result owns. */
+struct harrow_history;
+struct harrow_result;
+struct history *library_history(struct harrow_history *h);
+struct harrow_result *library_result(const struct check_result *r);
 
 /* --- workload checks: near-linear, no search ---------------------------------------------------------------------- */
 

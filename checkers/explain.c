@@ -18,14 +18,14 @@ static void print_observation(const struct history *h, uint32_t op, struct buffe
     }
 }
 
-static bool sets(const struct call *c, uint32_t value) {
+static bool sets_value(const struct call *c, uint32_t value) {
     return c->effect == EFFECT_SET && c->value == value;
 }
 
 /* Did everything that could have set the value end before the position? (What began after `seen` does not count.) */
 static bool set_only_before(const struct partition *p, uint32_t value, uint32_t position, uint32_t seen) {
     for (uint32_t i = 0; i < p->count && p->calls[i].invoked < seen; i++)
-        if (sets(&p->calls[i], value) && p->calls[i].returned > position) return false;
+        if (sets_value(&p->calls[i], value) && p->calls[i].returned > position) return false;
     return true;
 }
 
@@ -33,7 +33,7 @@ static bool set_only_before(const struct partition *p, uint32_t value, uint32_t 
 static uint32_t first_set(const struct partition *p, uint32_t value) {
     if (value == p->initial) return 0;
     for (uint32_t i = 0; i < p->count; i++)
-        if (sets(&p->calls[i], value)) return p->calls[i].invoked;
+        if (sets_value(&p->calls[i], value)) return p->calls[i].invoked;
     return NONE;
 }
 
@@ -109,6 +109,61 @@ static bool explain_stale(const struct partition *whole, const struct partition 
     return true;
 }
 
+static uint32_t value_after(const struct call *c) {
+    return c->effect == EFFECT_SET ? c->value : c->guard;
+}
+
+static void print_op_of(const struct history *h, uint32_t op, struct buffer *out) {
+    print_op(h, op, out);
+    buffer_printf(out, " by process %u", (unsigned)h->process[op]);
+}
+
+/* The call that returned first, or was invoked last, among those that saw or set the value. */
+static const struct call *call_on(const struct partition *p, uint32_t value, bool first_returned) {
+    const struct call *best = NULL;
+    for (uint32_t i = 0; i < p->count; i++) {
+        const struct call *c = &p->calls[i];
+        if (value_after(c) != value) continue;
+        if (!best || (first_returned ? c->returned < best->returned : c->invoked > best->invoked)) best = c;
+    }
+    return best;
+}
+
+/* A value that was there before another one and, as the last call would have it, after it as well. */
+static bool explain_crossed(const struct partition *whole, const struct partition *least, const struct call *last,
+                            struct buffer *out) {
+    const struct history *h = whole->h;
+    uint32_t sets = last->guard == whole->initial;
+    for (uint32_t i = 0; i < whole->count; i++) sets += sets_value(&whole->calls[i], last->guard);
+    if (sets != 1 || least->count > LOOKS_MAX) return false;
+    const struct call *before = call_on(least, last->guard, true);
+    if (!before) return false; /* a cas from a value that nothing left here shows */
+    for (uint32_t i = 0; i < least->count; i++) {
+        uint32_t value = value_after(&least->calls[i]);
+        if (value == GUARD_ANY || value == last->guard) continue;
+        const struct call *between = call_on(least, value, false), *seen = call_on(least, value, true);
+        if (before->returned >= between->invoked || seen->returned >= last->invoked) continue;
+        print_observation(h, last->op, out);
+        buffer_printf(out, ", but ");
+        values_print(whole->values, h, value, out);
+        buffer_printf(out, " had come after that: ");
+        print_op_of(h, before->op, out);
+        buffer_printf(out, " ended before ");
+        print_op_of(h, between->op, out);
+        buffer_printf(out, " began, and ");
+        if (seen == between) {
+            buffer_printf(out, "that");
+        } else {
+            print_op_of(h, seen->op, out);
+        }
+        buffer_printf(out, " ended ");
+        print_duration(h->invoke_ns[last->op] - h->complete_ns[seen->op], out);
+        buffer_printf(out, " before the %s began", history_function_name(h, h->f[last->op]));
+        return true;
+    }
+    return false;
+}
+
 static void print_could_be(const struct counterexample *ce, struct buffer *out) {
     for (uint32_t i = 0; i < ce->could_be_count; i++) {
         if (i) buffer_printf(out, i + 1 == ce->could_be_count ? " or " : ", ");
@@ -179,7 +234,8 @@ void counterexample_explain(const struct counterexample *ce, const struct partit
     print_key(p->h, p->key, &line);
     buffer_printf(&line, ": ");
     if (p->sets_only && last->guard != GUARD_ANY)
-        named = explain_unwritten(p, last, &line, &extra_op) || explain_stale(p, least, last, &line);
+        named = explain_unwritten(p, last, &line, &extra_op) || explain_stale(p, least, last, &line) ||
+                explain_crossed(p, least, last, &line);
     if (!named) explain_otherwise(ce, last, &line);
     result_set(out, VERDICT_INVALID, "%s", buffer_text(&line));
 

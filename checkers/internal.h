@@ -1,8 +1,10 @@
 /* What the checkers share among themselves, and nobody else sees.
  *
- * The way of a history through the linearizability check: partition.c groups the operations by key, orders their events
- * and has the model (model.c) translate each into a `call`; linearizable.c hands each partition to a list of deciders,
- * of which the search (search.c) is the last; what is not linearizable goes through shrink.c and explain.c.
+ * The way of a history through the linearizability check: what is ordinary is decided as it stands (register_scan.c).
+ * Else partition.c groups the operations by key, has their events ordered (order.c) and the model (model.c) translate
+ * each into a `call`; linearizable.c hands each partition to a list of deciders, of which that for registers
+ * (register.c) is linear and the search (search.c) is the last. What is not linearizable goes through shrink.c, which
+ * takes the evidence of register_evidence.c if there is some, and explain.c.
  *
  * Values of a partition are interned to dense ids (values.c), so a state is one 32-bit word and equality is exact. */
 #ifndef HARROW_CHECKERS_INTERNAL_H
@@ -87,6 +89,8 @@ void values_clear(struct values *v);
 void values_reserve(struct values *v, uint32_t count); /* for about so many */
 void values_free(struct values *v);
 uint32_t values_intern(struct values *v, const struct history *h, struct value x);
+uint32_t values_copy(struct values *v, uint32_t id);    /* another id for the same value; not found by interning */
+void values_truncate(struct values *v, uint32_t count); /* forgets copies again, when nothing else came after */
 uint32_t values_integer(struct values *v, int64_t integer);
 uint32_t values_append(struct values *v, uint32_t prefix, uint32_t last);
 uint32_t values_find_append(const struct values *v, uint32_t prefix, uint32_t last); /* NONE if not interned */
@@ -169,14 +173,17 @@ uint32_t order_events(const struct history *h, const uint32_t *ops, uint32_t cou
 uint32_t order_events_into(const struct history *h, const uint32_t *ops, uint32_t count, uint32_t *invoked,
                            uint32_t *returned, size_t stride, uint32_t *order);
 
-/* The indexes of the operations that return, in order of time; returns how many. */
+/* The indexes of the operations that return, in order of time; returns how many. Without ops: of all operations. */
 uint32_t order_returns(const struct history *h, const uint32_t *ops, uint32_t count, uint32_t *order,
                        uint32_t *scratch);
 #define ORDER_SCRATCH_WORDS(count) (2 * (size_t)(count) + 1)
 
+/* What partition_make needs at most. */
+#define PARTITION_BYTES_PER_OP (uint64_t)(sizeof(struct call) + sizeof(struct value_entry) + 6 * sizeof(uint32_t))
 /* Fills p from the group's operations. False: not an operation of this model, *bad_op and *why tell. */
 bool partition_make(struct partition *p, const struct model *m, const struct history *h, uint32_t key,
                     const uint32_t *ops, uint32_t count, uint32_t *bad_op, const char **why);
+void partition_copy(const struct partition *p, struct partition *into);
 /* Parts of a partition; values are shared, `into` is zeroed or reused. The calls for which keep is set: */
 void partition_subset(const struct partition *p, const uint8_t *keep, struct partition *into);
 /* The calls items[i] / 2, in this order; where the item is even its guard does not count. What had not returned by the
@@ -205,20 +212,26 @@ enum decision register_decide(struct search *s, struct partition *p, struct budg
 /* Right after register_decide found p invalid: few calls that are so by themselves, as far as they had got at the end
  * of the shortest prefix that is invalid. False if there is no such finding. */
 bool register_evidence(const struct search *s, const struct partition *p, struct partition *into);
+/* Registers whose values repeat: INVALID where a value was observed that surely had been replaced; else tells sets of
+ * the same value apart as far as time does, and decides that. */
+enum decision register_sources_decide(struct search *search, struct partition *p, struct budget *b);
 /* The general case: Wing and Gong (1993), Lowe (2017). UNDECIDED means that the budget is spent. */
 enum decision search_decide(struct search *s, struct partition *p, struct budget *b);
 uint32_t search_progress(const struct search *s); /* of the last search: returns that could be ordered at once */
 
-/* Reads and writes of different values, straight from the history: the same as register_decide in a third of the memory
- * and time. UNDECIDED is the answer to all that is out of the ordinary: other functions, values that are far apart or
- * written again, few operations. */
+/* Reads and writes of different values, straight from the history, all keys at once: as register_decide, in a third of
+ * the memory and time. UNDECIDED is the answer to all that is out of the ordinary: other functions, values that are no
+ * integers or are written again. */
 struct scan_finding {
+    uint32_t keys; /* that there are */
+    /* If invalid: of the key, all operations on the values in question; they are not linearizable by themselves. */
+    uint32_t key;
     struct extent whole;
-    uint32_t *ops; /* those of the values in question: not linearizable by themselves; owned */
+    uint32_t *ops; /* owned */
     uint32_t ops_count;
 };
-enum decision register_scan(const struct model *m, const struct history *h, const uint32_t *ops, uint32_t count,
-                            struct budget *b, struct scan_finding *found);
+enum decision register_scan(const struct model *m, const struct history *h, struct budget *b,
+                            struct scan_finding *found);
 
 /* Asks each decider in turn. */
 enum decision partition_decide(struct search *s, struct partition *p, struct budget *b);

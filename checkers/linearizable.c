@@ -47,17 +47,16 @@ static enum decision decide_by_search(struct search *s, struct partition *p, str
     return search_decide(s, p, b);
 }
 
+/* The last takes its time, and "sources" may end in it; the others are linear. */
 static const struct decider deciders[] = {
-    {"unobserved", decide_unobserved},
-    {"register", register_decide},
-    {"unwritten", decide_unwritten},
-    {"search", decide_by_search},
+    {"unobserved", decide_unobserved},    {"register", register_decide}, {"unwritten", decide_unwritten},
+    {"sources", register_sources_decide}, {"search", decide_by_search},
 };
 
 enum decision partition_decide(struct search *s, struct partition *p, struct budget *b) {
     for (size_t i = 0; i < sizeof deciders / sizeof *deciders; i++) {
         enum decision decision = deciders[i].decide(s, p, b);
-        if (decision != UNDECIDED) return decision;
+        if (decision != UNDECIDED || b->state != BUDGET_LEFT) return decision;
     }
     return UNDECIDED;
 }
@@ -99,11 +98,15 @@ static void explain(struct linearizability *l) {
     counterexample_free(&ce);
 }
 
-static enum decision decide_ops(struct linearizability *l, uint32_t g, const uint32_t *ops, uint32_t count,
+/* UNDECIDED also where the model does not know an operation; that is noted apart. */
+static enum decision decide_ops(struct linearizability *l, uint32_t key, const uint32_t *ops, uint32_t count,
                                 struct budget *b) {
     uint32_t bad_op;
     const char *why;
-    if (!partition_make(&l->partition, l->model, l->h, l->groups.key[g], ops, count, &bad_op, &why)) {
+    l->partition.count = l->partition.returns_count = 0;
+    if (!budget_claim(b, count * PARTITION_BYTES_PER_OP)) return UNDECIDED;
+    budget_release(b, count * PARTITION_BYTES_PER_OP); /* whoever needs more asks for all of it */
+    if (!partition_make(&l->partition, l->model, l->h, key, ops, count, &bad_op, &why)) {
         if (l->bad_op == NONE || bad_op < l->bad_op) {
             l->bad_op = bad_op;
             l->bad_why = why;
@@ -113,26 +116,22 @@ static enum decision decide_ops(struct linearizability *l, uint32_t g, const uin
     return partition_decide(l->search, &l->partition, b);
 }
 
-#define SCAN_OPS_MIN 4096u /* below, there is nothing to save */
-
-/* UNDECIDED also where the model does not know an operation; that is noted apart. */
 static enum decision decide_group(struct linearizability *l, uint32_t g, struct budget *b) {
     uint32_t begin = l->groups.first[g], count = l->groups.first[g + 1] - begin;
-    const uint32_t *ops = l->groups.ops + begin;
-    enum decision decision = UNDECIDED;
-    if (count >= SCAN_OPS_MIN) decision = register_scan(l->model, l->h, ops, count, b, &l->found);
-    if (decision == DECIDED_INVALID) decision = decide_ops(l, g, l->found.ops, l->found.ops_count, b);
-    if (decision != UNDECIDED) return decision;
-    free(l->found.ops);
-    l->found.ops = NULL;
-    return decide_ops(l, g, ops, count, b);
+    return decide_ops(l, l->groups.key[g], l->groups.ops + begin, count, b);
+}
+
+static void tell_valid(struct linearizability *l, uint32_t keys) {
+    uint32_t count = l->h->count;
+    result_set(l->out, VERDICT_VALID, "%u operation%s on %u key%s", count, count == 1 ? "" : "s", keys,
+               keys == 1 ? "" : "s");
 }
 
 static void note_undecided(struct linearizability *l, uint32_t g, enum budget_state state, bool tried) {
     if (l->undecided_count++) return;
     l->undecided_group = g;
     l->undecided_calls = tried ? l->partition.returns_count : 0;
-    l->undecided_progress = tried ? search_progress(l->search) : 0;
+    l->undecided_progress = l->undecided_calls ? search_progress(l->search) : 0;
     l->undecided_state = state;
 }
 
@@ -160,10 +159,29 @@ static uint32_t decide_groups(struct linearizability *l, uint32_t *list, uint32_
     return again;
 }
 
+#define SCAN_OPS_MIN 4096u /* below, there is nothing to save */
+
+/* True if the scan told. */
+static bool decide_by_scan(struct linearizability *l) {
+    if (l->h->count < SCAN_OPS_MIN) return false;
+    struct scan_finding *f = &l->found;
+    enum decision decision = register_scan(l->model, l->h, &l->budget, f);
+    if (decision == DECIDED_INVALID) {
+        decision = decide_ops(l, f->key, f->ops, f->ops_count, &l->budget);
+        if (decision == DECIDED_INVALID) explain(l);
+    } else if (decision == DECIDED_VALID) {
+        tell_valid(l, f->keys);
+    }
+    free(f->ops);
+    f->ops = NULL;
+    return decision != UNDECIDED;
+}
+
 #define SHARES_OF_FIRST_ROUND 16
 
 /* False once a key is invalid. */
 static bool decide_all(struct linearizability *l) {
+    groups_make(&l->groups, l->h);
     uint32_t count = l->groups.count;
     uint32_t *list = xmalloc(count * sizeof *list);
     for (uint32_t g = 0; g < count; g++) list[g] = g;
@@ -192,8 +210,7 @@ static void conclude(struct linearizability *l) {
                    l->bad_op, buffer_text(&function), l->bad_why);
         result_ops(l->out, &l->bad_op, 1);
     } else {
-        result_set(l->out, VERDICT_VALID, "%u operation%s on %u key%s", h->count, h->count == 1 ? "" : "s",
-                   l->groups.count, l->groups.count == 1 ? "" : "s");
+        tell_valid(l, l->groups.count);
     }
     buffer_free(&key);
     buffer_free(&spent);
@@ -207,10 +224,8 @@ void check_linearizable(const struct history *h, const struct model *m, const st
     struct linearizability l = {.h = h, .model = m, .out = out, .budget = budget_of(o), .bad_op = NONE};
     l.partition.values = &l.values;
     l.search = search_new();
-    groups_make(&l.groups, h);
-    if (decide_all(&l)) conclude(&l);
+    if (!decide_by_scan(&l) && decide_all(&l)) conclude(&l);
     groups_free(&l.groups);
-    free(l.found.ops);
     partition_free(&l.partition);
     values_free(&l.values);
     search_free(l.search);

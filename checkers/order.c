@@ -8,16 +8,20 @@
 
 struct events { /* of the operations of a key, which are known by their index among them */
     const struct history *h;
-    const uint32_t *ops;
+    const uint32_t *ops; /* NULL: all, by their numbers */
     uint32_t count;
 };
 
-static uint64_t begin_ns(const struct events *x, uint32_t index) {
-    return x->h->invoke_ns[x->ops[index]];
+static inline uint32_t op_at(const struct events *x, uint32_t index) {
+    return x->ops ? x->ops[index] : index;
 }
 
-static uint64_t end_ns(const struct events *x, uint32_t index) {
-    return x->h->complete_ns[x->ops[index]];
+static inline uint64_t begin_ns(const struct events *x, uint32_t index) {
+    return x->h->invoke_ns[op_at(x, index)];
+}
+
+static inline uint64_t end_ns(const struct events *x, uint32_t index) {
+    return x->h->complete_ns[op_at(x, index)];
 }
 
 #define INSERTION_MAX 32u /* endings of one bucket that are left to the insertion sort */
@@ -100,11 +104,13 @@ uint32_t order_returns(const struct history *h, const uint32_t *ops, uint32_t co
     struct range range = {UINT64_MAX, 0};
     for (uint32_t i = 0; i < count; i++) {
         uint64_t ns = end_ns(&x, i);
-        uint32_t later = ops[i + LOOK_AHEAD < count ? i + LOOK_AHEAD : i];
-        __builtin_prefetch(&h->complete_ns[later]);
-        __builtin_prefetch(&h->invoke_ns[later]);
-        __builtin_prefetch(&h->status[later]);
-        if (!returns(h, ops[i])) continue;
+        if (ops) {
+            uint32_t later = ops[i + LOOK_AHEAD < count ? i + LOOK_AHEAD : i];
+            __builtin_prefetch(&h->complete_ns[later]);
+            __builtin_prefetch(&h->invoke_ns[later]);
+            __builtin_prefetch(&h->status[later]);
+        }
+        if (!returns(h, op_at(&x, i))) continue;
         e[n++] = i;
         range_add(&range, ns);
         in_order &= last_ns <= ns;

@@ -215,7 +215,7 @@ bool partition_make(struct partition *p, const struct model *m, const struct his
     return partition_encode(p, m, ops, bad_op, why);
 }
 
-static void partition_copy(const struct partition *p, struct partition *into) {
+void partition_copy(const struct partition *p, struct partition *into) {
     partition_reserve(into, p->count);
     struct call *calls = into->calls;
     uint32_t *returns_of = into->returns, capacity = into->capacity;

@@ -81,6 +81,12 @@ static bool is_pair(struct value v) {
     return v.kind == VALUE_LIST && v.size == 2;
 }
 
+/* Of other functions the result is the argument again, or nothing. */
+static bool tells_result(const struct history *h, uint32_t op) {
+    if (h->f[op] < OP_TXN) return h->f[op] == OP_READ;
+    return h->result[op].kind != VALUE_NIL && !history_value_equal(h, h->result[op], h->argument[op]);
+}
+
 void print_op(const struct history *h, uint32_t op, struct buffer *out) {
     struct value argument = h->argument[op];
     print_function(h, op, out);
@@ -93,7 +99,7 @@ void print_op(const struct history *h, uint32_t op, struct buffer *out) {
         buffer_printf(out, " ");
         print_value(h, argument, out);
     }
-    if (h->status[op] == OP_OK && h->f[op] == OP_READ) {
+    if (h->status[op] == OP_OK && tells_result(h, op)) {
         buffer_printf(out, " -> ");
         print_value(h, h->result[op], out);
     }

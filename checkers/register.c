@@ -9,8 +9,8 @@
  *   (3) within each chain no operation was invoked after one of a later version had returned;
  *   (4) the chains can be put in order: chain A has to stand before chain B if an operation of A returned before one
  *       of B was invoked, that is if f(A) < s(B), with f the first return of a chain and s its last invocation.
- * (4) is Gibbons and Korach's condition on zones (Testing shared memories, SIAM J. Comput. 26(4), 1997, section 4, for
- * writes and reads): a cycle of that relation always has two chains A and B that have to stand before each other.
+ * (4) is Gibbons and Korach's condition on zones (Testing shared memories, SIAM J. Comput. 26(4), 1997, for writes and
+ * reads): a cycle of that relation always has two chains A and B that have to stand before each other.
  * For let A have the least f in the cycle, P stand before A in it, and Q before P: then f(P) < s(A), and
  * f(A) <= f(Q) < s(P). So it is enough that no two chains cross. The initial value's chain has f before all events.
  *

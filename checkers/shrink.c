@@ -6,6 +6,7 @@
  * - Without a set whose value nobody left observes: what follows it in a linearization is a blind write.
  * - Without a set that was surely replaced before anybody left could observe it. But one set of the value stays in
  *   front of each observer, lest the small one look wrong merely because something is missing.
+ * - A cas as a mere write: it demands less.
  *
  * The order of removal is delta debugging's (Zeller and Hildebrandt 2002): halves, quarters, ... single calls, from the
  * oldest on, so that what stays is the youngest evidence. */

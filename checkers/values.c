@@ -45,6 +45,15 @@ void values_free(struct values *v) {
     *v = (struct values){0};
 }
 
+uint32_t values_copy(struct values *v, uint32_t id) {
+    return values_add(v, v->entries[id]);
+}
+
+void values_truncate(struct values *v, uint32_t count) {
+    assert(count <= v->count);
+    v->count = count;
+}
+
 static uint32_t intern(struct values *v, struct map64 *map, uint64_t key, struct value_entry entry) {
     bool inserted = false;
     uint64_t *id = map64_put(map, key, &inserted);

@@ -29,7 +29,7 @@ struct process_state {
 };
 
 /* A short text that was seen before, and what it stands for: most keys and functions come again and again. */
-#define EVENTS_TEXT_SLOTS 1024u
+#define EVENTS_TEXT_SLOTS 4096u
 #define EVENTS_FUNCTION_SLOTS 64u
 struct memo_slot {
     uint64_t word;

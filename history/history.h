@@ -1,5 +1,5 @@
 /* history: what happened in a run. In memory as columns; on disk as one SQLite file for all runs plus a folder of
- * artifacts per run (store.h); in and out as JSONL (jsonl.h).
+ * artifacts per run (store.h); in and out as JSONL (jsonl.h), in as other formats too (import.h).
  *
  * An operation is one call of one logical process: invoked once, completed at most once. `ok` certainly happened,
  * `fail` certainly did not, `info` is unknown (every timeout is info). A process whose operation ended info never acts
@@ -114,6 +114,8 @@ void history_free(struct history *h);
 /* Empty again, memory kept: a hunt reuses one history for all its schedules. Every id (of strings and of custom
  * functions) is void after it. */
 void history_clear(struct history *h);
+/* Room for so many operations in all, for who can tell beforehand: the columns then need not grow. */
+void history_reserve(struct history *h, uint32_t ops);
 
 uint32_t history_intern(struct history *h, const char *text);
 uint32_t history_intern_bytes(struct history *h, struct bytes text);
@@ -121,8 +123,9 @@ const char *history_text(const struct history *h, uint32_t id); /* "" for NO_STR
 struct bytes history_text_bytes(const struct history *h, uint32_t id);
 struct value history_list(struct history *h, const struct value *elements, uint32_t count); /* copies into the pool */
 struct value history_pair(struct history *h, struct value a, struct value b);
-bool history_value_equal(const struct history *h, struct value a, struct value b);     /* deep */
-void history_value_print(const struct history *h, struct value v, struct buffer *out); /* as JSON */
+bool history_value_equal(const struct history *h, struct value a, struct value b);                 /* deep */
+void history_value_print(const struct history *h, struct value v, struct buffer *out);             /* as JSON */
+int history_value_parse(struct history *h, struct bytes json, struct value *out, struct error *e); /* its twin */
 const char *history_function_name(const struct history *h, uint16_t f);
 /* Built-in, or interned as custom; FUNCTION_NONE when all 256 custom functions are taken. */
 uint16_t history_function(struct history *h, const char *name);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "history/import_internal.h"
@@ -23,6 +24,7 @@ static int read_some(struct text *t, struct error *e) {
         if (n < 0) return error_set(e, "cannot read %s: %s", t->name, strerror(errno));
         t->whole = n == 0;
         b->size += (size_t)n;
+        t->read_bytes += (uint64_t)n;
         break;
     }
     memset(b->data + b->size, 0, t->slack);
@@ -101,20 +103,9 @@ static bool contains(struct bytes text, const char *part) {
 static enum history_format guess(struct bytes begin) {
     const uint8_t *at = begin.data, *end = begin.data + begin.size;
     if (contains(begin, "jepsen.util")) return FORMAT_PORCUPINE_ETCD;
-    bool line_start = true;
-    for (; at < end; at++) {
-        if (*at == '\n') line_start = true;
-        if (strchr(" \t\r\n,", *at) && *at) continue;
-        if (*at == ';' && line_start) {
-            at = memchr(at, '\n', (size_t)(end - at));
-            if (!at) return FORMAT_EDN;
-            continue;
-        }
-        if (*at == ':' || *at == '#') break;
-        if (!strchr("{[(", *at) || !*at) return FORMAT_JSONL;
-    }
-    if (at >= end) return FORMAT_JSONL;
-    bool store = contains(begin, ":f :get,") || contains(begin, ":f :put,") || contains(begin, ":f :append, :key \"");
+    while (at < end && *at != 0 && strchr(" \t\r\n,{[(", *at)) at++;
+    if (at == end || *at == 0 || !strchr(";:#", *at)) return FORMAT_JSONL;
+    bool store = contains(begin, ":f :get,") || contains(begin, ":f :put,");
     return store && contains(begin, ":key \"") ? FORMAT_PORCUPINE_KV : FORMAT_EDN;
 }
 
@@ -147,6 +138,8 @@ int history_import_file(const char *path, enum history_format format, struct his
                         struct error *e) {
     struct text t = {.name = path, .slack = sizeof(uint64_t), .fd = open(path, O_RDONLY | O_CLOEXEC)};
     if (t.fd < 0) return error_set(e, "cannot open %s: %s", path, strerror(errno));
+    struct stat about;
+    if (fstat(t.fd, &about) == 0 && S_ISREG(about.st_mode) && about.st_size > 0) t.size_bytes = (uint64_t)about.st_size;
     buffer_reserve(&t.buffer, PIECE_BYTES);
     t.at = t.end = t.buffer.data;
     int rc = read_text(&t, format, h, result, e);

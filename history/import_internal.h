@@ -12,6 +12,7 @@ struct text {
     bool whole;   /* nothing comes after end */
     const char *name;
     int fd;
+    uint64_t size_bytes, read_bytes; /* of the file, 0 if it is not known; so far */
     struct buffer buffer;
 };
 

@@ -389,3 +389,13 @@ void history_value_print(const struct history *h, struct value v, struct buffer 
     }
     buffer_append(out, "]", 1);
 }
+
+int history_value_parse(struct history *h, struct bytes json, struct value *out, struct error *e) {
+    struct json j = {.h = h};
+    json_start(&j, json);
+    bool read = json_value(&j, out) && json_done(&j);
+    if (!read)
+        error_set(e, "the value \"%.*s\": %.200s", (int)(json.size < 100 ? json.size : 100), json.data, j.why.text);
+    json_free(&j);
+    return read ? 0 : -1;
+}

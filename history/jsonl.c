@@ -8,6 +8,9 @@
 #include "history/import_internal.h"
 #include "history/jsonl_internal.h"
 
+#define RESERVE_FILE_BYTES_MIN ((uint64_t)16 << 20)
+#define RESERVE_LOOK_BYTES_MIN ((uint64_t)16 << 10)
+
 static const struct bytes field_names[FIELD_COUNT] = {
 #define NAMED(text)                                                                                                    \
     { (const uint8_t *)(text), sizeof(text) - 1 }
@@ -292,12 +295,23 @@ static int refuse_line(const struct events *ev, const struct text *t, struct err
     return error_set(e, "%s:%llu: %s", t->name, (unsigned long long)ev->line, ev->json.why.text);
 }
 
+/* A large file goes on as it began, as a rule: its first piece tells about how many operations there will be. */
+static void reserve_operations(struct history *h, const struct text *t) {
+    uint64_t done = t->read_bytes - (uint64_t)(t->end - t->at), ops = UINT32_MAX / 2;
+    if (t->size_bytes < RESERVE_FILE_BYTES_MIN || done < RESERVE_LOOK_BYTES_MIN) return;
+    uint64_t estimate = h->count * (t->size_bytes / 1024) / (done / 1024);
+    estimate += estimate / 16;
+    history_reserve(h, (uint32_t)(estimate < ops ? estimate : ops));
+}
+
 static int import_lines(struct events *ev, struct text *t, struct import_result *result, struct error *e) {
     struct bytes line;
     bool ended = false;
     int rc = 1;
     while (rc > 0) {
+        bool first = ev->line == 0;
         if (!import_usual_lines(ev, t)) return refuse_line(ev, t, e);
+        if (first) reserve_operations(ev->h, t);
         rc = text_line(t, &line, &ended, e);
         if (rc <= 0) break;
         ev->line++;

@@ -42,10 +42,10 @@ static inline void line_start(struct line *l) {
     l->nemesis = l->key_is_number = false;
 }
 
-/* Reads a usual line: the keys above in any order, each once, short numbers, strings without escapes, flat lists. A
- * newline must stand somewhere from `at` on, and 8 bytes behind it must be readable. Returns where the next line
- * begins, with `l` as the strict reader would fill it; NULL if the line is unusual in any way: then the strict one
- * decides. */
+/* Reads a usual line: keys in any order, each once, short numbers, strings without escapes, spaces or none behind
+ * colons and commas. A newline must stand somewhere from `at` on, and 8 bytes behind it must be readable. Returns where
+ * the next line begins, with `l` as the strict reader would fill it; NULL if the line is unusual in any way: then the
+ * strict one decides. */
 const uint8_t *jsonl_read_usual(struct events *ev, const uint8_t *at, struct line *l);
 
 #endif

@@ -169,6 +169,8 @@ uint32_t add_op(struct history *h, uint32_t process, uint64_t begin, uint64_t en
 struct history *history_of(const struct history *h, const uint32_t *ops, uint32_t count) {
     struct history *part = history_new();
     for (uint32_t id = 0; id < h->strings.count; id++) history_intern_bytes(part, history_text_bytes(h, id));
+    for (uint32_t f = 0; f < h->custom_count; f++)
+        history_function(part, history_function_name(h, (uint16_t)(OP_CUSTOM + f)));
     part->pool = xmalloc(h->pool_count * sizeof *part->pool + 1);
     if (h->pool_count) memcpy(part->pool, h->pool, h->pool_count * sizeof *part->pool);
     part->pool_count = part->pool_capacity = h->pool_count;

@@ -181,6 +181,59 @@ run check cut.jsonl --model register
 expect_status "a history whose last line is cut short can be checked" 0
 expect_refused "check of neither a file nor a run" 'neither a file nor a run' check nosuch --out empty/none
 
+# --- a model of one's own ---
+
+cat >model.lua <<'LUA'
+-- A register.
+local object = {
+  init = function() return nil end,
+  step = function(value, op)
+    if op.f == "write" then return true, op.argument end
+    return op.status == "info" or op.result == value, value
+  end,
+}
+return object
+LUA
+run check stale.jsonl --model model.lua
+expect_status "a stale read is invalid by a model in Lua, too" 1
+expect_says "and it says at which operation" "$out" 'model.lua allows has read -> 1 by process 0 before it ended$'
+sed 's/value, value/value, vallue/' model.lua >broken.lua
+run check stale.jsonl --model broken.lua
+expect_status "a model that raises an error is unknown" 2
+expect_says "and the error has its line" "$out" "broken.lua:6: undeclared global 'vallue'"
+expect_refused "a model that is not there is refused" 'there is no file none.lua' check stale.jsonl --model none.lua
+{
+    grep -v '^return' model.lua
+    echo 'return { time = 5, workload = register { mix = { read = 1, write = 1 } }, checks = { linearizable(object) } }'
+} >own.lua
+run run own.lua --seed 1 --no-report
+expect_status "a scenario judges by a model of its own" 0
+expect_says "and says so" "$out" 'linearizable .* by own.lua'
+
+# --- formats ---
+
+run convert stale.jsonl --to edn -o stale.edn
+expect_status "convert writes EDN" 0
+expect_says "as Jepsen writes it" "$(cat stale.edn)" \
+    '^\{:process 0, :type :invoke, :f :write, :value \["x" 1\], :time 10\}$'
+run check stale.edn --json
+expect_status "check judges EDN" 1
+expect_says "and knows it by its content" "$out" '"format": "edn"'
+run convert stale.edn
+expect "there and back is the same" cmp -s stale.jsonl out.txt
+printf 'INFO  jepsen.util - %s\n' '0 :invoke :write 1' '0 :ok :write 1' '1 :invoke :read nil' '1 :ok :read nil' \
+    >etcd.log
+run check etcd.log
+expect_status "check judges a log of Jepsen's etcd test" 1
+expect_refused "a format that the file does not have" 'etcd.log:1' check etcd.log --format jsonl
+expect_refused "a format that there is none of" 'porcupine-kv' check etcd.log --format xml
+expect_refused "convert to a format that is only read" 'jsonl' convert etcd.log --to porcupine-etcd
+printf '[{:process 0 :type :invoke :f :read}\n {:process 1 :type :ok :f :read}]' >bad.edn
+expect_refused "EDN that makes no sense is refused with its line" 'bad.edn:2: process 1' check bad.edn
+printf '[{:process 0 :type :invoke :f :read}\n {:process 0 :type :ok :f :re' >cut.edn
+run check cut.edn
+expect_says "what an EDN file was cut off in is left out, aloud" "$out" '1 operations; its last .* cut short'
+
 # --- mistakes ---
 
 expect_refused "no command at all" 'harrow run'
@@ -225,7 +278,7 @@ expect_refused "recordings of nodes need nodes" 'world local' test calm --record
 expect_refused "a capture has a size" 'pcap-snap' run calm --world local --pcap-snap 5
 expect_refused "a hunt in real time pins nothing" 'real time' hunt calm --world local --seeds 1 --write pinned.lua
 expect "and leaves no file" [ ! -e pinned.lua ]
-for command in "" run test hunt replay check runs show report scenarios targets mutants models doctor bench; do
+for command in "" run test hunt replay check convert runs show report scenarios targets mutants models doctor bench; do
     # shellcheck disable=SC2086
     run help $command
     [ "$status" -eq 0 ] || not_ok "help $command" "$(evidence)"

@@ -200,6 +200,23 @@ static void the_largest_latencies_do_not_overflow(void **state) {
     history_free(h);
 }
 
+static void room_for_many_operations_keeps_what_was_recorded(void **state) {
+    (void)state;
+    const uint32_t recorded = 1500, reserved = 300000; /* the large columns of the latter are mapped on their own */
+    struct history *h = history_new();
+    for (uint32_t op = 0; op < recorded; op++)
+        history_invoke(h, op, op, op, NODE_UNKNOWN, OP_WRITE, NO_STRING, VALUE_OF_INT(op));
+    history_reserve(h, reserved);
+    assert_int_equal(h->capacity, reserved);
+    history_reserve(h, recorded);
+    assert_int_equal(h->capacity, reserved);
+    for (uint32_t op = recorded; op <= reserved; op++)
+        history_invoke(h, op, op, op, NODE_UNKNOWN, OP_WRITE, NO_STRING, VALUE_OF_INT(op));
+    for (uint32_t op = 0; op <= reserved; op++)
+        if (h->process[op] != op || h->argument[op].integer != op || h->invoke_ns[op] != op) fail_msg("%u", op);
+    history_free(h);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(equal_texts_have_equal_ids),
@@ -212,6 +229,7 @@ int main(void) {
         cmocka_unit_test(latency_quantiles_are_within_a_thousandth_of_the_exact_ones),
         cmocka_unit_test(latency_counts_ok_operations_of_the_function_only),
         cmocka_unit_test(the_largest_latencies_do_not_overflow),
+        cmocka_unit_test(room_for_many_operations_keeps_what_was_recorded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
  * proofs of which nothing can be left out. HARROW_TEST_LONG=1 tries a million histories. */
 #include "checkers/register_internal.h"
 #include "checkers/search_internal.h"
+#include "harness/bench/histories.h"
 #include "tests/check_histories.h"
 
 #include <setjmp.h>
@@ -26,6 +27,7 @@ struct planned {
     enum op_status status;
     struct value expected, value, result;
     uint32_t number, process;
+    const char *key;
 };
 
 struct taste { /* of one random history */
@@ -64,7 +66,7 @@ static int by_effect(const void *a, const void *b) {
 static void plan(struct prng *p, const struct taste *t, struct planned *o, uint32_t number) {
     bool read = prng_chance(p, t->read_ppm), cas = prng_chance(p, t->cas_ppm);
     uint64_t length = t->instants * prng_between(p, 1, t->long_most) / 6;
-    *o = (struct planned){.number = number, .process = number, .status = OP_OK, .expected = VALUE_OF_NIL};
+    *o = (struct planned){.number = number, .process = number, .status = OP_OK, .expected = VALUE_OF_NIL, .key = "x"};
     o->f = read ? OP_READ : cas ? OP_CAS : prng_chance(p, t->delete_ppm) ? OP_DELETE : OP_WRITE;
     o->value = VALUE_OF_INT(prng_chance(p, t->repeat_ppm) ? (int64_t)prng_between(p, 1, 3) : (int64_t)number + 1);
     o->begin = prng_below(p, 2 * t->instants);
@@ -89,6 +91,7 @@ static struct value some_value(struct prng *p, const struct planned *ops, uint32
 static void take_effects(struct prng *p, struct planned *ops, uint32_t count) {
     struct planned *effects[OPS_MAX];
     struct value state = VALUE_OF_NIL;
+    assert(count <= OPS_MAX);
     for (uint32_t i = 0; i < count; i++) effects[i] = &ops[i];
     qsort(effects, count, sizeof *effects, by_effect);
     for (uint32_t i = 0; i < count; i++) {
@@ -112,15 +115,16 @@ static struct history *record(const struct planned *ops, uint32_t count) {
         const struct planned *o = &ops[i];
         struct value argument = o->f == OP_WRITE ? o->value : VALUE_OF_NIL;
         if (o->f == OP_CAS) argument = history_pair(h, o->expected, o->value);
-        add_op(h, o->process, o->begin, o->end, o->f, "x", argument, o->status, o->result);
+        add_op(h, o->process, o->begin, o->end, o->f, o->key, argument, o->status, o->result);
     }
     return h;
 }
 
 /* Valid by construction, then changed in up to three places. */
-static struct history *draw_history(struct prng *p) {
+static struct history *draw_history(struct prng *p, bool repeats) {
     struct taste t = draw_taste(p);
     struct planned ops[OPS_MAX];
+    if (repeats) t.repeat_ppm = 900000;
     for (uint32_t i = 0; i < t.ops; i++) plan(p, &t, &ops[i], i);
     take_effects(p, ops, t.ops);
     for (uint32_t i = 0; i < t.wrong; i++) {
@@ -260,10 +264,9 @@ static const char *counterexample_wrong(struct trial *t) {
 /* The scan of the history says the same, if it says anything. */
 static const char *scan_wrong(struct trial *t, enum decision decision, uint32_t returns, uint32_t *scanned) {
     struct scan_finding found;
-    uint32_t ops[OPS_MAX], bad;
+    uint32_t bad;
     const char *why, *wrong = NULL;
-    for (uint32_t op = 0; op < t->h->count; op++) ops[op] = op;
-    enum decision scan = register_scan(model_find("kv"), t->h, ops, t->h->count, &t->budget, &found);
+    enum decision scan = register_scan(model_find("kv"), t->h, &t->budget, &found);
     if (scan != UNDECIDED && scan != decision) wrong = "the scan says something else";
     if (scan == DECIDED_INVALID && !wrong) {
         const struct extent *x = &found.whole;
@@ -318,7 +321,7 @@ static void agrees_with_the_oracle(void **state) {
     for (uint64_t seed = 0; seed < count; seed++) {
         struct prng p;
         prng_seed(&p, seed, 900);
-        struct history *h = draw_history(&p);
+        struct history *h = draw_history(&p, false);
         try_history(h, seed, &tally);
         history_free(h);
     }
@@ -332,9 +335,259 @@ static void agrees_with_the_oracle(void **state) {
     for (uint32_t kind = VIOLATION_UNWRITTEN; kind <= VIOLATION_CROSSING; kind++) assert_true(tally.by_kind[kind] > 0);
 }
 
+/* Several keys, whose values differ among all or only among those of one, and are near together or far apart. */
+static struct history *draw_keys(struct prng *p, bool apart, bool wide) {
+    static const char *const names[] = {"x", "y", "z"};
+    struct taste t = draw_taste(p);
+    struct history *h = history_new();
+    struct planned ops[3 * OPS_MAX];
+    uint32_t keys = (uint32_t)prng_between(p, 2, 3), count = 0;
+    t.cas_ppm = t.delete_ppm = t.repeat_ppm = 0;
+    for (uint32_t k = 0; k < keys; k++) {
+        t.ops = (uint32_t)prng_between(p, 1, 6);
+        for (uint32_t i = 0; i < t.ops; i++) {
+            plan(p, &t, &ops[count + i], count + i);
+            if (apart) ops[count + i].value.integer = (int64_t)i + 1;
+            if (wide) ops[count + i].value.integer *= INT64_C(1) << 10 * (1 + i % 2); /* the oracle takes 32 bits */
+        }
+        take_effects(p, ops + count, t.ops);
+        for (uint32_t i = 0; i < t.ops; i++) ops[count + i].key = names[k];
+        count += t.ops;
+    }
+    for (uint32_t i = 0; i < t.wrong; i++) {
+        struct planned *o = &ops[prng_below(p, count)];
+        if (o->f == OP_READ) o->result = some_value(p, ops, count);
+    }
+    qsort(ops, count, sizeof *ops, by_begin);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct planned *o = &ops[i];
+        struct value argument = o->f == OP_WRITE ? o->value : VALUE_OF_NIL;
+        add_op(h, o->process, o->begin, o->end, o->f, o->key, argument, o->status, o->result);
+    }
+    return h;
+}
+
+static bool ops_linearizable(const struct history *h, const uint32_t *ops, uint32_t count) {
+    struct history *part = history_of(h, ops, count);
+    bool linearizable = oracle_linearizable(part, "register", TOUCHING_OF_ONE_PROCESS);
+    history_free(part);
+    return linearizable;
+}
+
+static void scans_each_key_by_itself(void **state) {
+    (void)state;
+    uint32_t count = rounds(20000), valid = 0, invalid = 0;
+    for (uint64_t seed = 0; seed < count; seed++) {
+        struct prng p;
+        prng_seed(&p, seed, 901);
+        struct history *h = draw_keys(&p, seed % 2, seed % 4 > 1);
+        struct scan_finding found;
+        struct budget budget = budget_of(NULL);
+        struct check_result r;
+        enum decision decision = register_scan(model_find("register"), h, &budget, &found);
+        check_linearizable(h, model_find("register"), NULL, &r); /* so few operations are not scanned */
+        if (decision == DECIDED_VALID) assert_int_equal(r.verdict, VERDICT_VALID);
+        if (decision == DECIDED_INVALID) {
+            assert_int_equal(r.verdict, VERDICT_INVALID);
+            assert_false(ops_linearizable(h, found.ops, found.ops_count));
+            for (uint32_t i = 0; i < found.ops_count; i++) assert_int_equal(h->key[found.ops[i]], found.key);
+        }
+        valid += decision == DECIDED_VALID;
+        invalid += decision == DECIDED_INVALID;
+        check_result_free(&r);
+        free(found.ops);
+        history_free(h);
+    }
+    assert_true(valid > count / 5 && invalid > count / 20);
+}
+
+static void tells_sets_of_a_value_apart(void **state) {
+    (void)state;
+    uint32_t count = rounds(50000), invalid = 0;
+    for (uint64_t seed = 0; seed < count; seed++) {
+        struct prng p;
+        prng_seed(&p, seed, 903);
+        struct history *h = draw_history(&p, true);
+        struct trial t;
+        trial_start(&t, h);
+        bool linearizable = calls_linearizable(&t.p);
+        enum decision decision = register_sources_decide(t.search, &t.p, &t.budget);
+        if (decision != UNDECIDED && linearizable != (decision == DECIDED_VALID)) {
+            fprintf(stderr, "seed %llu\n", (unsigned long long)seed);
+            print_history(h);
+            fail();
+        }
+        invalid += decision == DECIDED_INVALID;
+        trial_end(&t);
+        history_free(h);
+    }
+    assert_true(invalid > count / 10);
+}
+
+/* --- longer histories --------------------------------------------------------------------------------------------- */
+
+static void change_a_read(struct prng *p, struct history *h) {
+    uint32_t op = (uint32_t)prng_below(p, h->count), other = (uint32_t)prng_below(p, h->count);
+    if (h->f[op] == OP_READ && h->f[other] == OP_READ) h->result[op] = h->result[other];
+}
+
+static void agrees_with_the_search(void **state) {
+    (void)state;
+    uint32_t count = rounds(4000), decided = 0, invalid = 0;
+    for (uint64_t seed = 0; seed < count; seed++) {
+        struct prng p;
+        prng_seed(&p, seed, 902);
+        struct bench_shape shape = {.keys = 1, .read_ppm = 500000, .cas = prng_below(&p, 2)};
+        shape.ops = (uint32_t)prng_between(&p, 20, 150);
+        shape.clients = (uint32_t)prng_between(&p, 2, 8);
+        shape.info_ppm = prng_below(&p, 2) ? 30000 : 0;
+        struct history *h = bench_history(&shape, seed);
+        for (uint32_t changes = (uint32_t)prng_below(&p, 3); changes > 0; changes--) change_a_read(&p, h);
+        struct trial t;
+        trial_start(&t, h);
+        enum decision decision = register_decide(t.search, &t.p, &t.budget);
+        partition_drop_unobserved(&t.p);
+        struct budget budget = budget_of(&(struct check_options){.deadline_ms = 200});
+        enum decision searched = search_decide(t.search, &t.p, &budget);
+        if (searched != UNDECIDED) assert_int_equal(decision, searched);
+        decided += searched != UNDECIDED;
+        invalid += decision == DECIDED_INVALID;
+        trial_end(&t);
+        history_free(h);
+    }
+    assert_true(decided > count / 2 && invalid > count / 20);
+}
+
+static struct check_result check_made(const struct bench_shape *shape, enum verdict expected) {
+    struct history *h = bench_history(shape, 7);
+    struct check_result r;
+    check_linearizable(h, model_find(shape->cas ? "cas-register" : "register"), NULL, &r);
+    assert_int_equal(r.verdict, expected);
+    if (expected == VERDICT_INVALID) {
+        assert_in_range(r.ops_count, 2, 6);
+        assert_false(ops_linearizable(h, r.ops, r.ops_count));
+    }
+    history_free(h);
+    return r;
+}
+
+/* Far more operations than a search could take, and among them a single stale read. */
+static void finds_a_stale_read_among_many(void **state) {
+    (void)state;
+    for (uint32_t i = 0; i < 16; i++) {
+        struct bench_shape shape = {.ops = 20000, .clients = i & 1 ? 100 : 10, .read_ppm = 500000};
+        shape.keys = i & 2 ? 7 : 1;
+        shape.cas = i & 4;
+        shape.info_ppm = i & 8 ? 50000 : 0;
+        struct check_result r = check_made(&shape, VERDICT_VALID);
+        check_result_free(&r);
+        shape.stale = true;
+        r = check_made(&shape, VERDICT_INVALID);
+        check_result_free(&r);
+    }
+}
+
+/* Where values repeat there is no evidence from chains, and a search would have to try everything. */
+static void finds_a_replaced_value_among_few(void **state) {
+    (void)state;
+    const struct bench_shape shape = {
+        .ops = 20000, .clients = 50, .keys = 1, .values = 5, .read_ppm = 500000, .stale = true};
+    struct history *h = bench_history(&shape, 7);
+    struct check_result r;
+    check_linearizable(h, model_find("register"), NULL, &r);
+    assert_int_equal(r.verdict, VERDICT_INVALID);
+    assert_in_range(r.ops_count, 2, 20);
+    assert_false(ops_linearizable(h, r.ops, r.ops_count));
+    check_result_free(&r);
+    history_free(h);
+}
+
+/* --- by hand ------------------------------------------------------------------------------------------------------ */
+
+enum { R = OP_READ, W = OP_WRITE, C = OP_CAS };
+
+struct line {
+    uint16_t f;
+    int64_t from, to;    /* C: both; W: to; R: from; 0 is nothing */
+    uint64_t begin, end; /* end 0: unknown */
+};
+
+static struct value value_of(int64_t x) {
+    return x ? VALUE_OF_INT(x) : VALUE_OF_NIL;
+}
+
+static enum violation_kind kind_of(const struct line *lines, uint32_t count, enum decision *decision) {
+    struct history *h = history_new();
+    for (uint32_t i = 0; i < count; i++) {
+        const struct line *l = &lines[i];
+        struct value argument = l->f == W ? value_of(l->to) : VALUE_OF_NIL;
+        if (l->f == C) argument = history_pair(h, value_of(l->from), value_of(l->to));
+        add_op(h, i, l->begin, l->end ? l->end : l->begin + 1, l->f, "x", argument, l->end ? OP_OK : OP_INFO,
+               l->f == R ? value_of(l->from) : VALUE_OF_NIL);
+    }
+    struct trial t;
+    trial_start(&t, h);
+    *decision = register_decide(t.search, &t.p, &t.budget);
+    enum violation_kind kind = t.search->registers.violation.kind;
+    assert_int_equal(*decision == DECIDED_INVALID, kind != VIOLATION_NONE);
+    if (*decision != UNDECIDED) assert_int_equal(*decision == DECIDED_VALID, calls_linearizable(&t.p));
+    trial_end(&t);
+    history_free(h);
+    return kind;
+}
+
+#define DECIDES(expected, kind, ...)                                                                                   \
+    do {                                                                                                               \
+        const struct line lines[] = {__VA_ARGS__};                                                                     \
+        enum decision decision;                                                                                        \
+        assert_int_equal(kind_of(lines, sizeof lines / sizeof *lines, &decision), kind);                               \
+        assert_int_equal(decision, expected);                                                                          \
+    } while (0)
+#define VALID(...) DECIDES(DECIDED_VALID, VIOLATION_NONE, __VA_ARGS__)
+#define INVALID(kind, ...) DECIDES(DECIDED_INVALID, kind, __VA_ARGS__)
+
+static void knows_the_ways_to_be_wrong(void **state) {
+    (void)state;
+    INVALID(VIOLATION_UNWRITTEN, {R, 5, 0, 0, 10});
+    INVALID(VIOLATION_UNWRITTEN, {R, 5, 0, 0, 10}, {W, 0, 5, 20, 30});
+    INVALID(VIOLATION_UNWRITTEN, {C, 4, 5, 0, 0}, {R, 5, 0, 10, 20});
+    INVALID(VIOLATION_FORK, {W, 0, 1, 0, 10}, {C, 1, 2, 20, 30}, {C, 1, 3, 20, 31});
+    INVALID(VIOLATION_FORK, {C, 0, 1, 0, 0}, {C, 0, 2, 0, 0}, {R, 1, 0, 5, 10}, {R, 2, 0, 5, 11});
+    INVALID(VIOLATION_CYCLE, {C, 1, 2, 0, 10}, {C, 2, 1, 0, 11});
+    INVALID(VIOLATION_LATE, {W, 0, 1, 0, 10}, {C, 1, 2, 20, 30}, {R, 1, 0, 40, 50});
+    INVALID(VIOLATION_CROSSING, {W, 0, 1, 0, 10}, {W, 0, 2, 20, 30}, {R, 1, 0, 40, 50});
+    INVALID(VIOLATION_CROSSING, {W, 0, 1, 0, 10}, {R, 0, 0, 20, 30});
+    INVALID(VIOLATION_CROSSING, {W, 0, 1, 0, 50}, {W, 0, 2, 1, 51}, {R, 1, 0, 2, 10}, {R, 2, 0, 20, 30},
+            {R, 1, 0, 40, 45});
+}
+
+static void takes_unknown_ends_as_they_come(void **state) {
+    (void)state;
+    VALID({W, 0, 1, 0, 10}, {W, 0, 2, 20, 0}, {R, 1, 0, 40, 50}, {R, 2, 0, 60, 70});
+    VALID({W, 0, 1, 0, 10}, {W, 0, 2, 20, 0}, {R, 1, 0, 40, 50});
+    INVALID(VIOLATION_CROSSING, {W, 0, 1, 0, 10}, {W, 0, 2, 20, 0}, {R, 2, 0, 40, 50}, {R, 1, 0, 60, 70});
+    VALID({C, 0, 1, 0, 0}, {C, 1, 2, 0, 0}, {C, 1, 3, 0, 0}, {R, 3, 0, 5, 10});
+    VALID({C, 7, 1, 0, 0}, {R, 0, 0, 5, 10});
+    VALID({C, 1, 2, 0, 0}, {C, 2, 1, 0, 0}, {R, 0, 0, 5, 10});
+}
+
+static void leaves_what_values_do_not_tell(void **state) {
+    (void)state;
+    DECIDES(UNDECIDED, VIOLATION_NONE, {W, 0, 1, 0, 10}, {W, 0, 1, 20, 30}, {R, 1, 0, 40, 50});
+    DECIDES(UNDECIDED, VIOLATION_NONE, {W, 0, 0, 0, 10}, {R, 0, 0, 40, 50});
+    VALID({W, 0, 1, 0, 10}, {W, 0, 1, 20, 30}, {W, 0, 2, 40, 50}, {R, 2, 0, 60, 70});
+    INVALID(VIOLATION_CROSSING, {W, 0, 2, 0, 10}, {W, 0, 1, 20, 30}, {W, 0, 1, 22, 32}, {R, 2, 0, 60, 70});
+    VALID({W, 0, 1, 0, 10}, {C, 1, 9, 20, 30}, {W, 0, 9, 40, 50});
+    INVALID(VIOLATION_LATE, {W, 0, 1, 0, 10}, {C, 1, 9, 20, 30}, {R, 1, 0, 35, 60}, {W, 0, 9, 40, 50});
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(agrees_with_the_oracle),
+        cmocka_unit_test(agrees_with_the_oracle),         cmocka_unit_test(tells_sets_of_a_value_apart),
+        cmocka_unit_test(scans_each_key_by_itself),       cmocka_unit_test(agrees_with_the_search),
+        cmocka_unit_test(finds_a_stale_read_among_many),  cmocka_unit_test(finds_a_replaced_value_among_few),
+        cmocka_unit_test(knows_the_ways_to_be_wrong),     cmocka_unit_test(takes_unknown_ends_as_they_come),
+        cmocka_unit_test(leaves_what_values_do_not_tell),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -349,7 +349,7 @@ static void errors_name_file_and_line(void **state) {
     expect_error("local x = = 1", "test.lua:1: unexpected symbol near '='");
     expect_error("\nsleep(1)", "test.lua:2: sleep works only while a nemesis runs");
     expect_error("\ncoroutine.yield(1)",
-                 "test.lua:2: a scenario only returns its table; coroutine.yield has nobody to yield to here");
+                 "test.lua:2: a file only returns its table; coroutine.yield has nobody to yield to here");
     struct error e = {""};
     const char *long_name = "a/very/long/path/that/lua/would/shorten/in/its/messages/because/it/has/limits/test.lua";
     assert_null(script_load(long_name, bytes_str("\nerror('x')"), NULL, &e));

@@ -8,7 +8,7 @@
 #define STEP_MEAN_NS (200 * NS_PER_US) /* between two events of one operation, and between two operations */
 #define PATIENCE_NS (5 * NS_PER_MS)    /* after which an operation ends unknown */
 #define LATE_MEAN_NS (20 * NS_PER_MS)  /* after which its effect comes, if it comes */
-#define STALE_BY 1000u                 /* operations between a stale value and its reader, at least */
+#define STALE_BY 1000u                 /* operations between a stale value and its reader */
 
 enum step { STEP_INVOKE, STEP_EFFECT, STEP_END };
 
@@ -116,6 +116,36 @@ static void make_stale(struct history *h) {
     }
 }
 
+/* Had every write of the value ended before another value's write began that ended before the read did begin? Writes
+ * that began long before count as ended. */
+static bool is_replaced(const struct history *h, uint32_t read, int64_t value) {
+    uint64_t ended_ns = 0;
+    uint32_t from = read > STALE_BY ? read - STALE_BY : 0;
+    for (uint32_t op = from; op < h->count && h->invoke_ns[op] <= h->complete_ns[read]; op++) {
+        if (h->f[op] != OP_WRITE || h->key[op] != h->key[read] || h->argument[op].integer != value) continue;
+        uint64_t end_ns = h->status[op] == OP_OK ? h->complete_ns[op] : UINT64_MAX;
+        ended_ns = end_ns > ended_ns ? end_ns : ended_ns;
+    }
+    for (uint32_t op = from; op < read; op++) {
+        if (h->f[op] != OP_WRITE || h->key[op] != h->key[read] || h->argument[op].integer == value) continue;
+        if (h->invoke_ns[op] > ended_ns && h->status[op] == OP_OK && h->complete_ns[op] < h->invoke_ns[read])
+            return true;
+    }
+    return false;
+}
+
+/* Where values are written again and again, few reads could return one that cannot be there. */
+static void make_stale_of_few(struct history *h, uint32_t values) {
+    for (uint32_t op = h->count / 4 * 3; op < h->count; op++) {
+        if (!is_read_of_value(h, op)) continue;
+        for (int64_t value = 1; value <= (int64_t)values; value++) {
+            if (!is_replaced(h, op, value)) continue;
+            h->result[op] = VALUE_OF_INT(value);
+            return;
+        }
+    }
+}
+
 static void simulation_free(struct simulation *s) {
     for (uint32_t c = 0; c < s->shape->clients; c++) free(s->clients[c].seen);
     free(s->clients);
@@ -157,7 +187,8 @@ struct history *bench_history(const struct bench_shape *shape, uint64_t seed) {
         case STEP_END: end(&s, event.time_ns, subject); break;
         }
     }
-    if (shape->stale) make_stale(s.h);
+    if (shape->stale && shape->values == 0) make_stale(s.h);
+    if (shape->stale && shape->values) make_stale_of_few(s.h, shape->values);
     simulation_free(&s);
     return s.h;
 }

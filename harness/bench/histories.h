@@ -11,7 +11,7 @@ struct bench_shape {
     uint32_t info_ppm; /* of the operations end unknown */
     uint32_t read_ppm; /* are reads; the others are writes, or cas */
     bool cas;          /* from the value that the client saw last; one that meets another value fails and tells it */
-    bool stale;        /* one read, at three quarters, returns a value from long before */
+    bool stale;        /* one read, behind three quarters, returns a value that had been replaced before it began */
 };
 /* The caller frees it. */
 struct history *bench_history(const struct bench_shape *shape, uint64_t seed);

@@ -3,7 +3,7 @@
  *          with disks, history, invariants and checks on; and events a second under a saturating load
  *   local  the bundled store beside etcd, on real processes
  *   switch the network between them: what the switch adds to a kernel bridge
- *   check  operations a second of the linearizability search, on histories that the simulator made */
+ *   check  what the checkers cost, on histories made from a seed */
 #include "harness/cli/bench.h"
 
 #include <stdlib.h>
@@ -106,39 +106,6 @@ static int bench_sim(struct cli *c) {
     if (c->json) bench_print_figures("sim", sim_figures(&flips, &busy));
     if (flips.not_valid + busy.not_valid) return EXIT_UNKNOWN;
     return EXIT_VALID;
-}
-
-/* The search over a history of one busy run, again and again. */
-static int bench_check(struct cli *c) {
-    struct error e = {{0}};
-    struct tally busy = {0};
-    struct runner *r = runner_new();
-    if (run_for(c, r, "harness/bench/busy.lua", 1, &busy, &e)) {
-        runner_free(r);
-        return cli_fail(EXIT_INTERNAL, c, &e);
-    }
-    const struct history *h = runner_history(r);
-    const char *name = run_model_for(h);
-    const struct model *m = model_find(name ? name : "kv");
-    uint64_t wall_ns = c->for_ns ? c->for_ns : WALL_DEFAULT_NS, start_ns = cli_wall_ns(), rounds = 0;
-    enum verdict verdict = VERDICT_VALID;
-    while (!cli_interrupted && (rounds == 0 || cli_wall_ns() - start_ns < wall_ns)) {
-        struct check_result result = {0};
-        const struct check_options o = {0};
-        check_linearizable(h, m, &o, &result);
-        verdict = verdict_merge(verdict, result.verdict);
-        check_result_free(&result);
-        rounds++;
-    }
-    double seconds = (double)(cli_wall_ns() - start_ns) / (double)NS_PER_S;
-    double ops_per_second = (double)rounds * h->count / seconds;
-    fprintf(cli_say(c), "%s, %u operations, %llu times in %.2f s: %.0f operations/s, %s\n", model_name(m), h->count,
-            (unsigned long long)rounds, seconds, ops_per_second, verdict_name(verdict));
-    if (c->json)
-        bench_print_figures("check", json_pack("{s:f, s:I, s:f}", "operations_per_second", ops_per_second, "operations",
-                                               (json_int_t)h->count, "wall_seconds", seconds));
-    runner_free(r);
-    return cli_verdict_status(verdict);
 }
 
 int command_bench(struct cli *c) {

@@ -4,6 +4,7 @@
 
 #include "harness/cli/cli.h"
 
+int bench_check(struct cli *c);
 int bench_local(struct cli *c);
 int bench_switch(struct cli *c);
 void bench_print_figures(const char *name, json_t *figures); /* takes them over */

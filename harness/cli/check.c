@@ -1,15 +1,16 @@
-/* harrow check: judges a history from a file of any format (history/import.h) or from the store. Counters and appends
- * have near-linear checks, all else is searched for a linearization. */
+/* harrow check: judges a history from a file of any format or from the store, through the library that others use, too
+ * (checkers/harrow-check.h). */
 #include "harness/cli/cli.h"
 
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "checkers/harrow-check.h"
+
 struct checked {
-    struct history *history;
+    harrow_history *history;
     char *name;           /* the file, or the run */
     struct run_info info; /* info.run is NULL for a file */
-    struct import_result import;
 };
 
 static bool is_file(const char *argument) {
@@ -21,75 +22,106 @@ static int load_run(struct cli *c, struct checked *k, struct error *e) {
     struct store *s = cli_open_store(c, true, &inner);
     if (!s) return error_set(e, "%s is neither a file nor a run of a store (%.400s)", c->arguments[0], inner.text);
     int failed = store_find(s, c->arguments[0], &k->info, e);
-    if (!failed) failed = store_load(s, k->info.run, k->history, e);
+    if (!failed) failed = store_load(s, k->info.run, library_history(k->history), e);
     if (!failed) k->name = xstrdup(k->info.run);
     store_close(s);
     return failed;
 }
 
 static int load(struct cli *c, struct checked *k, struct error *e) {
-    k->history = history_new();
+    k->history = harrow_history_new();
     if (!is_file(c->arguments[0])) return load_run(c, k, e);
-    if (history_import_file(c->arguments[0], c->format, k->history, &k->import, e)) return -1;
+    const char *format = c->format == FORMAT_GUESS ? NULL : history_format_name(c->format);
+    if (harrow_history_import_file(k->history, c->arguments[0], format))
+        return error_set(e, "%s", harrow_history_error(k->history));
     k->name = xstrdup(c->arguments[0]);
     return 0;
 }
 
-static int judge(struct cli *c, const struct history *h, struct check_result *out, struct error *e) {
-    const struct check_options o = {0};
-    const char *name = c->model ? c->model : run_model_for(h);
-    if (!name) return error_set(e, "no model covers every operation in it; choose one with --model (harrow models)");
-    const struct model *m = model_find(name);
-    if (strcmp(name, "append") == 0 || (!c->model && strcmp(name, "list") == 0))
-        check_append(h, &o, out);
-    else if (strcmp(name, "counter") == 0)
-        check_counter(h, &o, out);
-    else if (m)
-        check_linearizable(h, m, &o, out);
-    else
-        return error_set(e, "there is no model \"%s\"; `harrow models` lists them", name);
-    return 0;
+static bool is_lua(const char *model) {
+    size_t size = model ? strlen(model) : 0;
+    return size > 4 && strcmp(model + size - 4, ".lua") == 0;
 }
 
-static void print_json(const struct checked *k, const struct check_result *r) {
-    json_t *ops = json_array();
-    for (uint32_t i = 0; i < r->ops_count; i++) json_array_append_new(ops, json_integer(r->ops[i]));
+/* By a model of the user's own. */
+static harrow_result *judge_by_file(const char *path, struct checked *k, struct error *e) {
+    struct check_result r;
+    char *name = NULL;
+    struct bytes text = {0};
+    if (!is_file(path)) {
+        error_set(e, "there is no file %s; --model takes a name of `harrow models`, or a model in Lua", path);
+        return NULL;
+    }
+    if (script_find(path, &name, &text, e)) return NULL;
+    struct script *s = script_load_model(name, text, e);
+    if (s) script_check_model(s, 0, library_history(k->history), NULL, &r);
+    harrow_result *result = s ? library_result(&r) : NULL;
+    script_free(s);
+    free(name);
+    free((void *)(uintptr_t)text.data);
+    return result;
+}
+
+/* NULL with e set. */
+static harrow_result *judge(struct cli *c, struct checked *k, struct error *e) {
+    if (is_lua(c->model)) return judge_by_file(c->model, k, e);
+    const harrow_options o = {.size = sizeof o, .consistency = c->consistency};
+    harrow_result *r = harrow_check(k->history, c->model, &o);
+    const char *remedy = c->model ? "`harrow models` lists them" : "choose one with --model (harrow models)";
+    if (!r) error_set(e, "%s; %s", harrow_history_error(k->history), remedy);
+    return r;
+}
+
+static const char *format_of(const struct checked *k) {
+    return k->info.run ? "store" : harrow_history_format(k->history);
+}
+
+static void print_json(const struct checked *k, const harrow_result *r) {
+    json_t *list = json_array();
+    const uint32_t *ops;
+    size_t ops_count = harrow_result_operations(r, &ops);
+    const char *explanation = *harrow_result_explanation(r) ? harrow_result_explanation(r) : NULL;
+    for (size_t i = 0; i < ops_count; i++) json_array_append_new(list, json_integer(ops[i]));
     cli_print_json(json_pack("{s:o, s:o, s:s, s:o, s:o, s:I, s:b, s:o, s:s}", "history", json_text(k->name), "check",
-                             json_text(r->name), "verdict", verdict_name(r->verdict), "detail", json_text(r->detail),
-                             "explanation", json_text(r->explanation), "operations", (json_int_t)k->history->count,
-                             "cut_short", k->import.cut_short, "ops", ops, "format",
-                             k->info.run ? "store" : history_format_name(k->import.format)));
+                             json_text(harrow_result_check(r)), "verdict",
+                             harrow_verdict_name(harrow_result_verdict(r)), "detail",
+                             json_text(harrow_result_detail(r)), "explanation", json_text(explanation), "operations",
+                             (json_int_t)harrow_history_count(k->history), "cut_short",
+                             harrow_history_cut_short(k->history), "ops", list, "format", format_of(k)));
 }
 
-static void print_text(struct cli *c, const struct checked *k, const struct check_result *r) {
+static void print_text(struct cli *c, const struct checked *k, const harrow_result *r) {
     FILE *say = cli_say(c);
+    uint64_t order_lost = harrow_history_order_lost(k->history);
     if (!c->quiet) {
-        fprintf(say, "%s: %u operations%s\n", k->name, k->history->count,
-                k->import.cut_short ? "; its last line is cut short and was left out" : "");
-        if (k->import.order_lost)
+        fprintf(say, "%s: %u operations%s\n", k->name, harrow_history_count(k->history),
+                harrow_history_cut_short(k->history) ? "; its last line is cut short and was left out" : "");
+        if (order_lost)
             fprintf(say, "note: %llu events have the time of the one before; equal times count as concurrent\n",
-                    (unsigned long long)k->import.order_lost);
+                    (unsigned long long)order_lost);
         if (k->info.run && strcmp(k->info.state, "done") != 0)
             fprintf(say, "the run is %s: what was recorded of it is checked\n", k->info.state);
-        if (r->explanation && *r->explanation) fprintf(say, "%s\n", r->explanation);
+        if (*harrow_result_explanation(r)) fprintf(say, "%s\n", harrow_result_explanation(r));
     }
-    fprintf(say, "verdict  %s\nwhy      %s: %s\n", cli_verdict_text(r->verdict, say), r->name, r->detail);
+    enum verdict verdict = (enum verdict)harrow_result_verdict(r);
+    fprintf(say, "verdict  %s\nwhy      %s: %s\n", cli_verdict_text(verdict, say), harrow_result_check(r),
+            harrow_result_detail(r));
 }
 
 int command_check(struct cli *c) {
     struct error e = {{0}};
     struct checked k = {0};
-    struct check_result r = {0};
+    harrow_result *r = NULL;
     int status = EXIT_USAGE;
-    if (load(c, &k, &e) || judge(c, k.history, &r, &e)) {
+    if (load(c, &k, &e) || !(r = judge(c, &k, &e))) {
         cli_fail(status, c, &e);
     } else {
-        status = cli_verdict_status(r.verdict);
-        print_text(c, &k, &r);
-        if (c->json) print_json(&k, &r);
-        check_result_free(&r);
+        status = cli_verdict_status((enum verdict)harrow_result_verdict(r));
+        print_text(c, &k, r);
+        if (c->json) print_json(&k, r);
     }
-    history_free(k.history);
+    harrow_result_free(r);
+    harrow_history_free(k.history);
     run_info_free(&k.info);
     free(k.name);
     return status;

@@ -41,6 +41,7 @@ enum option { /* what a command takes; OPTION_BIT of struct command.options */
               OPTION_WRITE,
               OPTION_JUNIT,
               OPTION_MODEL,
+              OPTION_CONSISTENCY,
               OPTION_OPS,
               OPTION_OUT,
               OPTION_NO_REPORT,
@@ -74,7 +75,8 @@ struct cli { /* a parsed command line */
     const char *arguments[ARGUMENTS_MAX];
     size_t arguments_count;
     uint64_t given; /* mask of options that were there */
-    const char *target, *world, *mutant, *out, *junit, *write, *model, *node, *trace, *nodes, *mix, *output;
+    const char *target, *world, *mutant, *out, *junit, *write, *model, *consistency, *node, *trace, *nodes, *mix,
+        *output;
     enum history_format format, to;
     uint64_t seed, time_ns, for_ns, timeout_ns, seconds_ns;
     struct seed_range seeds;

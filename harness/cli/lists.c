@@ -121,16 +121,13 @@ int command_mutants(struct cli *c) {
 
 int command_models(struct cli *c) {
     size_t count = 0;
-    const struct model *const *models = models_all(&count);
+    const struct checker *all = checkers_all(&count);
     json_t *array = json_array();
     for (size_t i = 0; i < count; i++) {
-        json_array_append_new(array,
-                              json_pack("{s:s, s:s}", "name", model_name(models[i]), "doc", model_doc(models[i])));
-        if (!c->json) printf("%-14s %s\n", model_name(models[i]), model_doc(models[i]));
+        json_array_append_new(array, json_pack("{s:s, s:s, s:s}", "name", all[i].name, "doc", all[i].doc, "operations",
+                                               all[i].functions));
+        if (!c->json) printf("%-18s %s: %s\n", all[i].name, all[i].doc, all[i].functions);
     }
-    static const char append[] = "lists of unique numbers: not searched, but checked in near-linear time";
-    json_array_append_new(array, json_pack("{s:s, s:s}", "name", "append", "doc", append));
-    if (!c->json) printf("%-14s %s\n", "append", append);
     if (c->json)
         cli_print_json(array);
     else

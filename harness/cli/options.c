@@ -26,7 +26,8 @@ static const struct option_row rows[OPTIONS_COUNT] = {
     [OPTION_KEEP_GOING] = {"keep-going", 'k', NULL, "do not stop at the first failure"},
     [OPTION_WRITE] = {"write", 0, "FILE.lua", "write a failure out as a scenario that pins it"},
     [OPTION_JUNIT] = {"junit", 0, "FILE", "write the results as JUnit XML"},
-    [OPTION_MODEL] = {"model", 0, "NAME", "what the operations mean (harrow models)"},
+    [OPTION_MODEL] = {"model", 0, "NAME", "what the operations mean (harrow models), or a file in Lua that says so"},
+    [OPTION_CONSISTENCY] = {"consistency", 0, "NAME", "transactions: what they must satisfy; strict-serializable"},
     [OPTION_OPS] = {"ops", 0, "all|N", "how many operations to show; default the last 20"},
     [OPTION_OUT] = {"out", 'o', "DIR", "the store; default ./store"},
     [OPTION_NO_REPORT] = {"no-report", 0, NULL, "store the run, build no report"},
@@ -189,6 +190,7 @@ static int apply(struct cli *c, enum option o, char *value) {
     case OPTION_JUNIT: return set_text(&c->junit, value);
     case OPTION_WRITE: return set_text(&c->write, value);
     case OPTION_MODEL: return set_text(&c->model, value);
+    case OPTION_CONSISTENCY: return set_text(&c->consistency, value);
     case OPTION_NODE: return set_text(&c->node, value);
     case OPTION_TRACE: return set_text(&c->trace, value);
     case OPTION_NODES: return set_text(&c->nodes, value);

@@ -93,6 +93,7 @@ static void judge_scenario_check(struct runner *r, const struct scenario_check *
     case CHECK_AVAILABLE: check_available(h, k->within_ns, k->during, r->main_end_ns, out); break;
     case CHECK_LATENCY: check_latency(h, k->within_ns, out); break;
     case CHECK_LUA: script_check(r->script, k->lua_index, h, out); break;
+    case CHECK_MODEL: script_check_model(r->script, k->lua_index, h, &r->options->check, out); break;
     }
     name_it(out, k->name ? k->name : "check");
 }

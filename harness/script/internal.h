@@ -12,6 +12,7 @@
  *   nemesis.c      coroutines on the world's clock; cluster.c: what they can do to a cluster
  *   generators.c   Lua generators behind struct generator; values.c: Lua values from and to history values
  *   view.c         the history as Lua checks see it
+ *   model.c        models for linearizable(); states.c: their states as texts of bytes
  *
  * Whatever may raise a Lua error runs under script_protect or in a coroutine: nothing is left to lua_atpanic. */
 #ifndef HARROW_SCRIPT_INTERNAL_H
@@ -78,6 +79,7 @@ struct script {
     int64_t budget; /* instructions left in this call */
     bool exhausted;
     char exhausted_text[160];
+    uint64_t deadline_ns; /* of the monotonic clock: no call goes on after it; 0: none */
 
     const struct script_options *options; /* during load only */
     bool *sets_used;                      /* one per options->sets */
@@ -113,6 +115,14 @@ struct script {
 static inline struct script *script_of(lua_State *L) {
     return *(struct script **)lua_getextraspace(L);
 }
+
+/* --- script.c --- */
+
+/* A script whose content `body` reads, under protection. */
+struct script *script_load_with(const char *name, struct bytes text, const struct script_options *o, lua_CFunction body,
+                                struct error *e);
+/* Runs the script's text and pushes the first value that it returned; false: nil, for it returned none. Raises. */
+bool script_run_file(lua_State *L);
 
 /* --- sandbox.c --- */
 
@@ -249,5 +259,14 @@ struct value value_from_lua(lua_State *L, int at, struct history *h, const char 
 void value_to_lua(lua_State *L, const struct history *h, struct value v);
 void view_push(lua_State *L);       /* of s->viewed */
 void generators_core(lua_State *L); /* as cluster_core */
+
+/* --- model.c, states.c --- */
+
+/* Raises unless the table at `at` has the functions of a model. */
+void model_check_table(lua_State *L, int at, const char *what);
+/* The value at `at` as a text; `what` is what messages call it. Raises if it is not plain data. */
+void state_write(lua_State *L, int at, struct buffer *out, const char *what);
+void state_push(lua_State *L, struct bytes state);        /* the value again */
+void state_print(struct bytes state, struct buffer *out); /* as Lua writes it, at most some 200 bytes */
 
 #endif

@@ -6,6 +6,7 @@
 #include <lualib.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #define INSTRUCTIONS_MAX_DEFAULT UINT64_C(50000000)
 #define MEMORY_MAX_DEFAULT ((size_t)256 << 20)
@@ -165,10 +166,22 @@ const char *script_nearest(const char *word, const char *const *candidates, size
 
 static void on_count(lua_State *L, lua_Debug *frame);
 
+/* Only asked where there is a deadline: scenarios know no time but the world's. */
+static bool is_late(const struct script *s) {
+    struct timespec now;
+    if (s->deadline_ns == 0) return false;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec > s->deadline_ns;
+}
+
 /* Once spent, every further instruction of the thread raises again: a pcall in the script cannot swallow the error. */
 _Noreturn static void exhaust(lua_State *L) {
     struct script *s = script_of(L);
-    if (!s->exhausted) {
+    if (!s->exhausted && s->budget >= 0) {
+        s->exhausted = true;
+        snprintf(s->exhausted_text, sizeof s->exhausted_text, "%s:%d: the time allowed was spent here", s->name,
+                 script_line(s, L));
+    } else if (!s->exhausted) {
         s->exhausted = true;
         snprintf(s->exhausted_text, sizeof s->exhausted_text,
                  "%s:%d: more than %llu instructions without a pause: an endless loop?", s->name, script_line(s, L),
@@ -184,7 +197,7 @@ static void on_count(lua_State *L, lua_Debug *frame) {
     (void)frame;
     struct script *s = script_of(L);
     s->budget -= HOOK_STEP;
-    if (s->exhausted || s->budget < 0) exhaust(L);
+    if (s->exhausted || s->budget < 0 || is_late(s)) exhaust(L);
 }
 
 void script_charge(lua_State *L, uint64_t instructions) {

@@ -439,7 +439,7 @@ static void read_check(struct fields *f, lua_Integer number, int functions, int 
     struct setup_workload *w = setup_to_workload(L, -1);
     if (c) {
         struct scenario_check check = c->check;
-        if (check.kind == CHECK_LUA) {
+        if (check.kind == CHECK_LUA || check.kind == CHECK_MODEL) {
             check.lua_index = (*functions_count)++;
             lua_getiuservalue(L, -1, 1);
             lua_rawseti(L, functions, check.lua_index + 1);

@@ -15,26 +15,32 @@ _Noreturn static void raise_of_thread(lua_State *L, lua_State *co, int status) {
     abort();
 }
 
-static int load_body(lua_State *L) {
-    struct script *s = script_of(L);
-    /* In a coroutine of its own, so that after an error its stack still tells the line. */
+/* In a coroutine of its own, so that after an error its stack still tells the line. */
+bool script_run_file(lua_State *L) {
     lua_State *co = lua_newthread(L);
-    modules_compile(L, s->text);
+    modules_compile(L, script_of(L)->text);
     lua_xmove(L, co, 1);
     int count, status = lua_resume(co, L, 0, &count);
     if (status == LUA_YIELD) {
-        lua_pushliteral(co, "a scenario only returns its table; coroutine.yield has nobody to yield to here");
+        lua_pushliteral(co, "a file only returns its table; coroutine.yield has nobody to yield to here");
         status = LUA_ERRRUN;
     }
     if (status != LUA_OK) raise_of_thread(L, co, status);
-    if (count == 0) script_fail_at(L, 0, "a scenario must return a table: return { workload = ... }");
-    lua_pop(co, count - 1);
+    lua_settop(co, count ? 1 - count + lua_gettop(co) : 0);
+    if (count == 0) lua_pushnil(co);
     lua_xmove(co, L, 1);
+    lua_remove(L, -2);
+    return count > 0;
+}
+
+static int load_body(lua_State *L) {
+    if (!script_run_file(L)) script_fail_at(L, 0, "a scenario must return a table: return { workload = ... }");
     scenario_read(L);
     return 0;
 }
 
-struct script *script_load(const char *name, struct bytes text, const struct script_options *o, struct error *e) {
+struct script *script_load_with(const char *name, struct bytes text, const struct script_options *o, lua_CFunction body,
+                                struct error *e) {
     static const struct script_options defaults = {0};
     struct script *s = xcalloc(1, sizeof *s);
     struct error ignored;
@@ -46,18 +52,21 @@ struct script *script_load(const char *name, struct bytes text, const struct scr
     s->text = text;
     s->sets_used = xcalloc(s->options->sets_count + 1, sizeof *s->sets_used);
     prng_seed(&s->load_prng, s->seed, STREAM_LOAD);
-    int failed = sandbox_open(s, e) || script_protect(s, &s->load_prng, load_body, NULL, e);
+    int failed = sandbox_open(s, e) || script_protect(s, &s->load_prng, body, NULL, e);
     free(s->sets_used);
     s->sets_used = NULL;
     s->options = NULL;
     s->text = (struct bytes){0};
     s->loaded = true;
-    if (!failed) {
-        generators_start(s);
-        return s;
-    }
+    if (!failed) return s;
     script_free(s);
     return NULL;
+}
+
+struct script *script_load(const char *name, struct bytes text, const struct script_options *o, struct error *e) {
+    struct script *s = script_load_with(name, text, o, load_body, e);
+    if (s) generators_start(s);
+    return s;
 }
 
 void script_free(struct script *s) {

@@ -24,12 +24,20 @@ struct script_options {
 };
 
 struct scenario_check {
-    enum { CHECK_LINEARIZABLE, CHECK_APPEND, CHECK_COUNTER, CHECK_AVAILABLE, CHECK_LATENCY, CHECK_LUA } kind;
+    enum {
+        CHECK_LINEARIZABLE,
+        CHECK_APPEND,
+        CHECK_COUNTER,
+        CHECK_AVAILABLE,
+        CHECK_LATENCY,
+        CHECK_LUA,
+        CHECK_MODEL
+    } kind;
     const char *name;
     const char *model;  /* LINEARIZABLE: "" means by workload */
     uint64_t within_ns; /* AVAILABLE, LATENCY */
     bool during;        /* AVAILABLE */
-    int lua_index;      /* LUA */
+    int lua_index;      /* LUA, MODEL */
 };
 
 struct scenario { /* everything that is plain data; owned by the script */
@@ -62,6 +70,13 @@ int script_wake(struct script *s, uint64_t tag, struct error *e);
 void script_end_faults(struct script *s);
 /* Runs the Lua check of that index on the finished history. */
 void script_check(struct script *s, int lua_index, const struct history *h, struct check_result *out);
+
+/* A model of the user's own for the search of linearizability (docs/checkers.md), in a file that returns its table. Its
+ * index is 0. NULL with e set. */
+struct script *script_load_model(const char *name, struct bytes text, struct error *e);
+/* Is the history linearizable by the model of that index? An error in the model or a limit that it hits is unknown. */
+void script_check_model(struct script *s, int lua_index, const struct history *h, const struct check_options *o,
+                        struct check_result *out);
 
 /* Resolves a scenario argument: a path, or the name of a shipped one ("leader-kill", "scenarios/leader-kill.lua" from
  * anywhere). Text is malloc'd. */

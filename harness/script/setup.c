@@ -126,8 +126,17 @@ static struct scenario_check *new_check(lua_State *L, uint32_t kind, const char 
 static int new_linearizable(lua_State *L) {
     lua_settop(L, 1);
     const char *model = "";
+    if (lua_istable(L, 1)) {
+        model_check_table(L, 1, "linearizable");
+        new_check(L, CHECK_MODEL, "linearizable");
+        lua_pushvalue(L, 1);
+        lua_setiuservalue(L, -2, 1);
+        return 1;
+    }
     if (!lua_isnil(L, 1)) {
-        if (lua_type(L, 1) != LUA_TSTRING) script_fail(L, "linearizable: the name of a model is needed, as a text");
+        if (lua_type(L, 1) != LUA_TSTRING) {
+            script_fail(L, "linearizable: the name of a model is needed, or a model { init = ..., step = ... }");
+        }
         model = lua_tostring(L, 1);
         if (!model_find(model)) {
             size_t count;
