@@ -357,6 +357,10 @@ run show last --out killed
 expect_status "after kill -9, show reads it" 0
 run check last --out killed
 expect_says "after kill -9, check judges what was recorded" "$out" '^verdict +valid$'
+printf '' >nothing.jsonl
+run check nothing.jsonl
+expect_says "a history without operations proves nothing" "$out" '^verdict +unknown$'
+expect_status "and says so by its status" 2
 
 "$harrow" run long.lua --seed 5 --out stopped >stopped.txt 2>&1 &
 pid=$!

@@ -303,7 +303,8 @@ static void slowed_gets_its_share(void **state) {
     uint64_t slow = process_cpu_ns(p) - before;
     printf("# 10 %%: %.0f ms of a second\n", (double)slow / 1e6);
     assert_in_range(slow, 0, 400 * NS_PER_MS);
-    process_kill(other); /* while it is slowed */
+    assert_in_range(process_slow_stops(p), 10, 110); /* of the 100 periods of that second */
+    process_kill(other);                             /* while it is slowed */
     process_slow(p, 0);
     for (uint32_t ms = 0, last = 0; process_cpu_ns(p) < before + slow + 300 * NS_PER_MS; ms += 10) {
         assert_true(ms < PATIENCE_MS && last == 0);

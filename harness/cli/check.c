@@ -63,13 +63,21 @@ static harrow_result *judge_by_file(const char *path, struct checked *k, struct 
 }
 
 /* NULL with e set. */
-static harrow_result *judge(struct cli *c, struct checked *k, struct error *e) {
-    if (is_lua(c->model)) return judge_by_file(c->model, k, e);
+static harrow_result *judge_by_name(struct cli *c, struct checked *k, struct error *e) {
     const harrow_options o = {.size = sizeof o, .consistency = c->consistency};
     harrow_result *r = harrow_check(k->history, c->model, &o);
     const char *remedy = c->model ? "`harrow models` lists them" : "choose one with --model (harrow models)";
     if (!r) error_set(e, "%s; %s", harrow_history_error(k->history), remedy);
     return r;
+}
+
+static harrow_result *judge(struct cli *c, struct checked *k, struct error *e) {
+    harrow_result *r = is_lua(c->model) ? judge_by_file(c->model, k, e) : judge_by_name(c, k, e);
+    if (!r || harrow_history_count(k->history) > 0) return r;
+    harrow_result_free(r); /* an empty history agrees with every model, and that says nothing about a system */
+    return library_result(&(struct check_result){.name = xstrdup("load"),
+                                                 .verdict = VERDICT_UNKNOWN,
+                                                 .detail = xstrdup("no operation is recorded: nothing to judge")});
 }
 
 static const char *format_of(const struct checked *k) {

@@ -22,8 +22,12 @@ static void disk_counts(const struct local_node *n, struct fault_evidence *sum) 
 
 static struct fault_evidence counters(const struct local *l, const struct fault_spec *spec) {
     struct fault_evidence sum = {0};
-    for (uint32_t i = 0; i < l->nodes; i++)
-        if ((spec->nodes >> i & 1) && spec->kind == FAULT_DISK) disk_counts(&l->node[i], &sum);
+    for (uint32_t i = 0; i < l->nodes; i++) {
+        const struct local_node *n = &l->node[i];
+        if (!(spec->nodes >> i & 1)) continue;
+        if (spec->kind == FAULT_DISK) disk_counts(n, &sum);
+        if (spec->kind == FAULT_SLOW && n->process) sum.affected += process_slow_stops(n->process);
+    }
     return sum;
 }
 
@@ -149,7 +153,6 @@ static void begin_on_node(struct local_fault *f, struct local_node *n) {
     case FAULT_SLOW:
         apply_process(n);
         f->evidence.offered++;
-        f->evidence.affected += n->process && n->slow_percent > 0;
         break;
     case FAULT_CLOCK: apply_process(n); break;
     case FAULT_DISK: apply_disk(n); break;

@@ -17,7 +17,7 @@ void syncs_stop(struct syncs *s); /* the processes are dead by then; ends the th
 
 #define CLOCK_LINES 5 /* clocks that run apart: wall, TAI, monotonic, raw, since boot */
 
-/* One child. What slow.c's thread reads is behind its lock: pid (constant), paused, slow_percent. */
+/* One child. What slow.c's thread uses is behind its lock: pid (constant), paused, slow_percent, slow_stops. */
 struct process {
     char *name; /* argv[0], for messages; owned */
     pid_t pid;
@@ -26,6 +26,7 @@ struct process {
     bool ended; /* and reaped */
     bool paused;
     uint32_t slow_percent; /* 0: at full speed */
+    uint64_t slow_stops;   /* periods that were cut short */
     struct syncs *syncs;   /* NULL: not watched */
     int memory;            /* its /proc/PID/mem; -1: its clock is not patched */
     uint64_t clock_block;  /* address of the parameter block in its memory */

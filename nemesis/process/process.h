@@ -59,6 +59,7 @@ void process_resume(struct process *p);
 /* It runs `percent` of the time: SIGSTOP and SIGCONT in turns of 10 ms by a thread here; 0 or 100: at full speed. A
  * paused process stays paused. */
 void process_slow(struct process *p, uint32_t percent);
+uint64_t process_slow_stops(const struct process *p); /* how often it was stopped for that */
 /* Readings of utime + stime: CPU time used so far, in ns (0 when it is gone). */
 uint64_t process_cpu_ns(const struct process *p);
 

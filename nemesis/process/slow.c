@@ -29,7 +29,8 @@ static void sleep_until(uint64_t time_ns) {
 /* Signals those that are not paused and whose share ends at `percent` of the period. */
 static void signal_all(int number, uint32_t percent) {
     for (uint32_t i = 0; i < slowed_count; i++)
-        if (!slowed[i]->paused && (percent == 0 || slowed[i]->slow_percent == percent)) kill(-slowed[i]->pid, number);
+        if (!slowed[i]->paused && (percent == 0 || slowed[i]->slow_percent == percent))
+            slowed[i]->slow_stops += kill(-slowed[i]->pid, number) == 0 && number == SIGSTOP;
 }
 
 /* The smallest share above `percent`; 100 when there is none. */
@@ -97,6 +98,13 @@ void slow_pause(struct process *p, bool paused) {
     p->paused = paused;
     kill(-p->pid, paused ? SIGSTOP : SIGCONT);
     pthread_mutex_unlock(&lock);
+}
+
+uint64_t process_slow_stops(const struct process *p) {
+    pthread_mutex_lock(&lock);
+    uint64_t stops = p->slow_stops;
+    pthread_mutex_unlock(&lock);
+    return stops;
 }
 
 bool slow_is_on(const struct process *p) {
