@@ -2,13 +2,7 @@
  * price of a step below a nanosecond and the overshoot below a millisecond. */
 #include "checkers/internal.h"
 
-#include <time.h>
-
-uint64_t monotonic_ns(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
-}
+#include "base/clock.h"
 
 struct budget budget_of(const struct check_options *o) {
     uint64_t deadline_ms = o && o->deadline_ms ? o->deadline_ms : DEADLINE_MS_DEFAULT;

@@ -26,7 +26,6 @@ struct budget {
     uint32_t ticks;
     enum budget_state state; /* once spent it stays spent */
 };
-uint64_t monotonic_ns(void);
 struct budget budget_of(const struct check_options *o); /* o may be NULL */
 /* A share that ends after at most limit_ns from now, and never later than its whole. */
 struct budget budget_share(const struct budget *whole, uint64_t limit_ns);

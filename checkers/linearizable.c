@@ -4,6 +4,8 @@
 
 #include <stdlib.h>
 
+#include "base/clock.h"
+
 /* --- deciders ----------------------------------------------------------------------------------------------------- */
 
 /* A decider says valid or invalid where it is sure and leaves the rest to the next. It must respect the budget. */

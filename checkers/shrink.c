@@ -14,6 +14,8 @@
 
 #include <stdlib.h>
 
+#include "base/clock.h"
+
 #define TRIAL_SHARE 4 /* no single trial takes more than this part of the time left */
 #define COULD_BE_CALLS_MAX 64
 

@@ -6,6 +6,8 @@
 
 #include <stdlib.h>
 
+#include "base/clock.h"
+
 struct object {
     uint32_t number; /* the model's, or the key's intern id + 1 */
     uint32_t begin, count;

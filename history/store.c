@@ -8,9 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "history/store_internal.h"
 #include "history/store_schema_internal.h"
 
@@ -105,9 +105,7 @@ static int recognise(struct store *s, bool *empty, struct error *e) {
 }
 
 static uint64_t now_ms(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / NS_PER_MS;
+    return monotonic_ns() / NS_PER_MS;
 }
 
 /* Several processes may come here at once: switching to WAL needs the file for itself for a moment, and SQLite does not

@@ -104,6 +104,13 @@ protocol_reach() {
         sed -E 's|^.*/(targets/protocols/[^:]+:[0-9]+):.*|\1: protocol code may not allocate|'
 }
 
+# What runs in the simulator knows no time but the simulator's.
+simulated_clocks() {
+    awk '
+        $3 == "base/clock.h" && $1 ~ /^(base\/|harness\/sim\/|nemesis\/[^\/]*$|targets\/(kv|wal|protocols)\/)/ &&
+            $1 != "base/clock.c" {print $1 ":" $2 ": runs in the simulator and may not include " $3}'
+}
+
 # --- the tree ---
 
 includes=$(quoted_includes .)
@@ -112,6 +119,7 @@ expect_none "layers: includes point down the floors" "$(upward_includes <<<"$inc
 expect_none "layers: private headers stay in their folder" "$(opened_doors <<<"$includes")"
 expect_none "layers: no includes in circles" "$(circles <<<"$includes")"
 expect_none "layers: protocols see base/ and protocol.h only" "$(protocol_reach . <<<"$includes")"
+expect_none "layers: what is simulated reads no clock" "$(simulated_clocks <<<"$includes")"
 
 # --- the test itself ---
 
@@ -131,6 +139,9 @@ plant targets/kv/kv_types.h ''
 plant targets/protocols/protocol.h '#include "base/base.h"'
 plant targets/protocols/raft/raft.c '#include "targets/protocols/protocol.h"\n#include <time.h>\n#include <string.h>'
 plant targets/protocols/paxos/paxos.c '#include "targets/kv/kv.h"\nvoid *p = malloc(1);'
+plant base/clock.h ''
+plant nemesis/disk.c '#include "base/clock.h"'
+plant nemesis/switch/wait.c '#include "base/clock.h"'
 plant attic/old.c '#include "base/base.h"'
 
 includes=$(quoted_includes "$temporary")
@@ -141,6 +152,8 @@ expect_found "layers finds a file outside the house" '^attic/old.c: ' "$(upward_
 expect_found "layers finds an opened door" '^checkers/search.c:1: ' "$(opened_doors <<<"$includes")"
 expect_found "layers finds a circle of files" 'circle: nemesis/[ab].h' "$(circles <<<"$includes")"
 expect_found "layers finds a circle of folders" 'circle: targets/(kv|wal)/' "$(circles <<<"$includes")"
+expect_found "layers finds a clock in the simulator" '^nemesis/disk.c:1: ' "$(simulated_clocks <<<"$includes")"
+expect_none "layers leaves real time its clock" "$(simulated_clocks <<<"$includes" | grep switch || true)"
 findings=$(protocol_reach "$temporary" <<<"$includes")
 expect_found "layers finds a protocol that knows the time" '^targets/protocols/raft/raft.c:2: .*<time.h>' "$findings"
 expect_found "layers finds a protocol that looks into the store" '^targets/protocols/paxos/paxos.c:1: ' "$findings"

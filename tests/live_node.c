@@ -16,6 +16,8 @@
 
 #include <cmocka.h>
 
+#include "base/clock.h"
+
 enum { PATIENCE_S = 60, LEAKS = 77 };
 
 int __lsan_do_recoverable_leak_check(void) __attribute__((weak)); /* there when sanitizers are */
@@ -133,22 +135,22 @@ uint64_t live_serves(struct live_node *l) {
     put.ops[0] = (struct kv_op){.kind = KV_PUT, .key = bytes_str("honest")};
     put.ops[0].value = (struct kv_value){.kind = KV_BYTES, .bytes = bytes_of(text, (size_t)size)};
     get.ops[0] = (struct kv_op){.kind = KV_GET, .key = bytes_str("honest")};
-    uint64_t began = cli_wall_ns();
+    uint64_t began = monotonic_ns();
     l->client->deadline_ns = began + PATIENCE_S * NS_PER_S;
     if (kv_call(l->client, &put, &memory, &r)) fail_with_log(l, l->client->why);
     assert_int_equal(r.status, KV_OK);
     if (kv_call(l->client, &get, &memory, &r)) fail_with_log(l, l->client->why);
     assert_true(r.values_count == 1 && bytes_equal(r.values[0].bytes, put.ops[0].value.bytes));
     buffer_free(&memory);
-    return cli_wall_ns() - began;
+    return monotonic_ns() - began;
 }
 
 void live_status(struct live_node *l, struct wire_status *out) {
     struct buffer frame = {0}, answer = {0};
     bool sent, told = false;
     wire_append(&frame, WIRE_ASK, NULL, 0);
-    l->client->deadline_ns = cli_wall_ns() + PATIENCE_S * NS_PER_S;
-    while (!told && cli_wall_ns() < l->client->deadline_ns)
+    l->client->deadline_ns = monotonic_ns() + PATIENCE_S * NS_PER_S;
+    while (!told && monotonic_ns() < l->client->deadline_ns)
         told = kv_ask(l->client, 0, WIRE_ASK, bytes_of(frame.data, frame.size), WIRE_STATUS, 0, PATIENCE_S * NS_PER_S,
                       &answer, &sent) == 0;
     if (!told) fail_with_log(l, l->client->why);

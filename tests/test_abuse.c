@@ -13,6 +13,8 @@
 
 #include <cmocka.h>
 
+#include "base/clock.h"
+
 enum { HELD_MAX = 64, CONNECTIONS = 10000, DAWDLERS = 500, RSS_KB_MAX = 1 << 20, VALUE_BYTES = 60000 };
 
 struct figures {
@@ -123,8 +125,8 @@ static void an_honest_client_is_served_among_strangers(const char *what, bool ht
     for (int i = 0; i < HELD_MAX; i++) s.held[i] = -1;
     live_serves(&l);
     size_t before = live_descriptors(&l);
-    uint64_t until = cli_wall_ns() + live_fuzz_seconds(1) * NS_PER_S, before_kb = live_resident_kb(&l);
-    while (cli_wall_ns() < until) {
+    uint64_t until = monotonic_ns() + live_fuzz_seconds(1) * NS_PER_S, before_kb = live_resident_kb(&l);
+    while (monotonic_ns() < until) {
         for (int i = 0; i < 50; i++) abuse(&s);
         serve(&l, &s.f);
     }
@@ -180,7 +182,7 @@ static void store_value(struct live_node *l, const char *key) {
     struct kv_command put = {.ops_count = 1};
     put.ops[0] = (struct kv_op){.kind = KV_PUT, .key = bytes_str(key)};
     put.ops[0].value = (struct kv_value){.kind = KV_BYTES, .bytes = bytes_of(value, sizeof value)};
-    l->client->deadline_ns = cli_wall_ns() + 20 * NS_PER_S;
+    l->client->deadline_ns = monotonic_ns() + 20 * NS_PER_S;
     assert_int_equal(kv_call(l->client, &put, &memory, &r), 0);
     buffer_free(&memory);
 }
@@ -244,7 +246,7 @@ static void ten_thousand_connections_do_not_stop_it(void **state) {
     }
     if (count < CONNECTIONS) print_message("only %zu connections: the limit of open files is low\n", count);
     f.connections = reached;
-    for (uint64_t until = cli_wall_ns() + live_fuzz_seconds(1) * NS_PER_S; cli_wall_ns() < until;) {
+    for (uint64_t until = monotonic_ns() + live_fuzz_seconds(1) * NS_PER_S; monotonic_ns() < until;) {
         for (size_t i = DAWDLERS; i < 2 * DAWDLERS; i++) transmit(&f, fds[i], bytes_str("x"));
         serve(&l, &f);
     }

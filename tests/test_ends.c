@@ -14,6 +14,8 @@
 
 #include <cmocka.h>
 
+#include "base/clock.h"
+
 struct place {
     struct local *local;
     struct local_node *node; /* n2 */
@@ -24,7 +26,7 @@ static void make_place(struct place *p) {
     struct local *l = xcalloc(1, sizeof *l);
     struct local_node *n = &l->node[1];
     l->nodes = 3;
-    l->start_ns = local_clock_ns();
+    l->start_ns = monotonic_ns();
     l->world.host.history = history_new();
     *n = (struct local_node){.local = l, .id = 1};
     strcpy(n->folder, "/tmp/harrow-ends-XXXXXX");

@@ -14,12 +14,13 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "nemesis/filesystem/filesystem.h"
+
+#include "base/clock.h"
 
 static const struct disk_crash all_lost = {0, 0}, all_kept = {1000000, 0}, all_torn = {0, 1000000};
 static const char *unavailable;
@@ -111,12 +112,6 @@ static struct disk_counters counters(const struct place *p) {
     struct disk_counters c;
     filesystem_counters(p->f, &c);
     return c;
-}
-
-static uint64_t now_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
 }
 
 static int open_in(const struct place *p, const char *name, int flags) {
@@ -465,21 +460,21 @@ static void a_stalled_sync_holds_up_nothing_else(void **state) {
     filesystem_condition(p.f, &(struct disk_condition){.sync_stall_ns = 60 * NS_PER_S});
     pid_t stalled = start_sync(&p, "f");
     while (counters(&p).syncs_stalled == 0) usleep(1000);
-    uint64_t start = now_ns();
+    uint64_t start = monotonic_ns();
     ok(&p, "echo z >>g; cat f g; mv g h"); /* a write to f itself would wait in the kernel */
     assert_int_equal(kill(stalled, SIGKILL), 0);
     int status;
     assert_int_equal(waitpid(stalled, &status, 0), stalled);
     assert_true(WIFSIGNALED(status));
-    assert_true(now_ns() - start < 30 * NS_PER_S);
+    assert_true(monotonic_ns() - start < 30 * NS_PER_S);
     filesystem_condition(p.f, &(struct disk_condition){.sync_stall_ns = 50 * NS_PER_MS});
-    start = now_ns();
+    start = monotonic_ns();
     ok(&p, "sync h");
-    assert_true(now_ns() - start >= 50 * NS_PER_MS);
+    assert_true(monotonic_ns() - start >= 50 * NS_PER_MS);
     filesystem_condition(p.f, &(struct disk_condition){.io_delay_ns = 50 * NS_PER_MS});
-    start = now_ns();
+    start = monotonic_ns();
     ok(&p, "cat h");
-    assert_true(now_ns() - start >= 50 * NS_PER_MS);
+    assert_true(monotonic_ns() - start >= 50 * NS_PER_MS);
     teardown(&p);
 }
 

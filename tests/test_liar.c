@@ -1,6 +1,7 @@
 /* A node among liars: its peers say the right HELLO and then well-formed messages that are not true, of terms, entries,
  * votes and snapshots. What Raft promises is lost then; the node must run on, answer, and start again from its disk.
  * FUZZ_SECONDS=600 makes it long, the name of a test runs that one alone. */
+#include "base/clock.h"
 #include "targets/protocols/raft/raft.h"
 #include "tests/live_node.h"
 
@@ -197,8 +198,8 @@ static void a_node_runs_on_among_liars(void **state) {
     uint64_t led = 0, restarted = 0, most_kb = 0, seconds = live_fuzz_seconds(3);
     begin(&x, 3);
     look(&x);
-    for (uint64_t now = cli_wall_ns(), until = now + seconds * NS_PER_S, next = now + NS_PER_S; now < until;
-         now = cli_wall_ns()) {
+    for (uint64_t now = monotonic_ns(), until = now + seconds * NS_PER_S, next = now + NS_PER_S; now < until;
+         now = monotonic_ns()) {
         for (uint64_t i = prng_below(&x.prng, 30); i > 0; i--) {
             flatter(&x);
             look(&x);
@@ -228,9 +229,9 @@ static void a_node_runs_on_among_liars(void **state) {
 /* --- one lie at a time -------------------------------------------------------------------------------------------- */
 
 static void await_role(struct liars *x, uint8_t role) {
-    uint64_t until = cli_wall_ns() + 20 * NS_PER_S;
+    uint64_t until = monotonic_ns() + 20 * NS_PER_S;
     for (look(x); x->seen.role != role || !x->seen.serving; look(x)) {
-        if (cli_wall_ns() > until) fail_msg("it does not get role %u", role);
+        if (monotonic_ns() > until) fail_msg("it does not get role %u", role);
         if (role == PROTOCOL_LEADER) flatter(x);
     }
 }
@@ -316,8 +317,8 @@ static void a_snapshot_without_end_does_not_take_all_memory(void **state) {
     live_await_log(&x.node, "\"message_refused\"");
     assert_in_range(live_resident_kb(&x.node), 1, 2 * (PROTOCOL_SNAPSHOT_BYTES_MAX >> 10) + RSS_KB_MAX);
     say_chunk(&x, 51, bytes_of(chunk, 1), 0, false);
-    uint64_t until = cli_wall_ns() + 20 * NS_PER_S;
-    while (live_resident_kb(&x.node) > RSS_KB_MAX && cli_wall_ns() < until) usleep(20000);
+    uint64_t until = monotonic_ns() + 20 * NS_PER_S;
+    while (live_resident_kb(&x.node) > RSS_KB_MAX && monotonic_ns() < until) usleep(20000);
     assert_in_range(live_resident_kb(&x.node), 1, RSS_KB_MAX);
     end(&x);
 }

@@ -18,6 +18,8 @@
 
 #include <cmocka.h>
 
+#include "base/clock.h"
+
 #define PATIENCE_MS 20000
 #define WEEK_NS (INT64_C(7) * 86400 * (int64_t)NS_PER_S)
 
@@ -44,10 +46,8 @@ static void nap_ms(uint32_t ms) {
     nanosleep(&(struct timespec){ms / 1000, (long)(ms % 1000) * 1000000}, NULL);
 }
 
-static int64_t clock_ns(clockid_t clock) {
-    struct timespec t;
-    clock_gettime(clock, &t);
-    return (int64_t)t.tv_sec * (int64_t)NS_PER_S + t.tv_nsec;
+static int64_t signed_clock_ns(clockid_t clock) {
+    return (int64_t)clock_ns(clock);
 }
 
 static void read_line(int fd, char *line, size_t size) {
@@ -338,9 +338,9 @@ static int tell_clocks(void) {
         time_t coarse, same = time(&coarse);
         bool odd = same != coarse || gettimeofday(&tv, &zone) || clock_gettime(1000, &(struct timespec){0}) != -1 ||
                    errno != EINVAL || gettimeofday(&tv, NULL);
-        printf("%lld %lld %lld %lld %lld %d\n", (long long)clock_ns(CLOCK_REALTIME),
-               (long long)clock_ns(CLOCK_MONOTONIC), (long long)clock_ns(CLOCK_BOOTTIME), (long long)time(NULL),
-               (long long)tv.tv_sec * 1000000 + tv.tv_usec, odd);
+        printf("%lld %lld %lld %lld %lld %d\n", (long long)signed_clock_ns(CLOCK_REALTIME),
+               (long long)signed_clock_ns(CLOCK_MONOTONIC), (long long)signed_clock_ns(CLOCK_BOOTTIME),
+               (long long)time(NULL), (long long)tv.tv_sec * 1000000 + tv.tv_usec, odd);
         fflush(stdout);
     }
     return 0;
@@ -388,11 +388,13 @@ static struct told tell(struct teller *t) {
 
 /* Its clocks are ours plus these offsets: a reading lies between ours before and after. */
 static void expect_clocks(struct teller *t, int64_t wall_offset_ns, int64_t monotonic_offset_ns) {
-    int64_t wall = clock_ns(CLOCK_REALTIME), monotonic = clock_ns(CLOCK_MONOTONIC), boot = clock_ns(CLOCK_BOOTTIME);
+    int64_t wall = signed_clock_ns(CLOCK_REALTIME), monotonic = signed_clock_ns(CLOCK_MONOTONIC),
+            boot = signed_clock_ns(CLOCK_BOOTTIME);
     struct told told = tell(t);
-    assert_true(told.wall_ns >= wall + wall_offset_ns && told.wall_ns <= clock_ns(CLOCK_REALTIME) + wall_offset_ns);
+    assert_true(told.wall_ns >= wall + wall_offset_ns &&
+                told.wall_ns <= signed_clock_ns(CLOCK_REALTIME) + wall_offset_ns);
     assert_true(told.monotonic_ns >= monotonic + monotonic_offset_ns);
-    assert_true(told.monotonic_ns <= clock_ns(CLOCK_MONOTONIC) + monotonic_offset_ns);
+    assert_true(told.monotonic_ns <= signed_clock_ns(CLOCK_MONOTONIC) + monotonic_offset_ns);
     assert_true(told.boot_ns >= boot + monotonic_offset_ns);
     assert_true(told.timeofday_us >= (wall + wall_offset_ns) / 1000 && told.timeofday_us <= told.wall_ns / 1000);
     assert_true(llabs(told.time_s - told.wall_ns / 1000000000) <= 1);
@@ -426,20 +428,21 @@ static void a_drift_bends_both_clocks_and_stays(void **state) {
     static const int32_t drifts[] = {100000, -100000};
     for (size_t i = 0; i < 2; i++) {
         struct told before = tell(&t), last = before;
-        int64_t start_ns = clock_ns(CLOCK_MONOTONIC), wall_gap = before.wall_ns - clock_ns(CLOCK_REALTIME);
+        int64_t start_ns = signed_clock_ns(CLOCK_MONOTONIC),
+                wall_gap = before.wall_ns - signed_clock_ns(CLOCK_REALTIME);
         assert_int_equal(process_clock(t.process, (struct clock_condition){.drift_ppm = drifts[i]}, NULL), 0);
-        while (clock_ns(CLOCK_MONOTONIC) < start_ns + 1000 * (int64_t)NS_PER_MS) {
+        while (signed_clock_ns(CLOCK_MONOTONIC) < start_ns + 1000 * (int64_t)NS_PER_MS) {
             struct told now = tell(&t);
             assert_true(now.monotonic_ns > last.monotonic_ns && now.boot_ns > last.boot_ns);
             last = now;
         }
-        int64_t elapsed_ns = clock_ns(CLOCK_MONOTONIC) - start_ns, gained = elapsed_ns / 1000000 * drifts[i];
+        int64_t elapsed_ns = signed_clock_ns(CLOCK_MONOTONIC) - start_ns, gained = elapsed_ns / 1000000 * drifts[i];
         assert_int_equal(process_clock(t.process, (struct clock_condition){0}, NULL), 0);
         uint64_t wall_ns, monotonic_ns;
         assert_int_equal(process_clock_read(t.process, &wall_ns, &monotonic_ns), 0);
         struct told after = tell(&t);
-        int64_t wall_gained = after.wall_ns - clock_ns(CLOCK_REALTIME) - wall_gap;
-        int64_t gained_by_drift = (int64_t)monotonic_ns - clock_ns(CLOCK_MONOTONIC);
+        int64_t wall_gained = after.wall_ns - signed_clock_ns(CLOCK_REALTIME) - wall_gap;
+        int64_t gained_by_drift = (int64_t)monotonic_ns - signed_clock_ns(CLOCK_MONOTONIC);
         printf("# %d ppm over %.3f s: %.3f ms, monotonic off by %.3f ms\n", drifts[i], (double)elapsed_ns / 1e9,
                (double)wall_gained / 1e6, (double)gained_by_drift / 1e6);
         assert_true(llabs(wall_gained - gained) < 40 * (int64_t)NS_PER_MS);
@@ -462,7 +465,7 @@ static void date_believes_it(void **state) {
     bool behind = false;
     for (int i = 0; i < 1000 && !behind; i++) {
         read_line(out[0], line, sizeof line);
-        behind = llabs(atoll(line) + WEEK_NS / (int64_t)NS_PER_S - clock_ns(CLOCK_REALTIME) / 1000000000) <= 2;
+        behind = llabs(atoll(line) + WEEK_NS / (int64_t)NS_PER_S - signed_clock_ns(CLOCK_REALTIME) / 1000000000) <= 2;
     }
     assert_true(behind);
     process_free(p);

@@ -12,11 +12,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "harness/local/namespaces.h"
 #include "nemesis/switch/internal.h"
 #include <jansson.h>
@@ -40,12 +40,6 @@ struct message {
     uint32_t number;
     uint8_t filling[60];
 };
-
-static uint64_t now_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
-}
 
 static struct sockaddr_in address_of(const struct stage *t, uint32_t endpoint, uint16_t port) {
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port)};
@@ -472,10 +466,10 @@ static int by_value(const void *a, const void *b) {
 static void ping(const struct connection *c, uint64_t *round_trips, size_t count) {
     for (size_t i = 0; i < count; i++) {
         char byte = 'p';
-        uint64_t start = now_ns();
+        uint64_t start = monotonic_ns();
         assert_int_equal(send(c->here, &byte, 1, 0), 1);
         assert_int_equal(recv(c->here, &byte, 1, 0), 1);
-        round_trips[i] = now_ns() - start;
+        round_trips[i] = monotonic_ns() - start;
     }
     qsort(round_trips, count, sizeof *round_trips, by_value);
 }
@@ -520,10 +514,10 @@ static void a_rate_limit_holds_frames_up_and_its_queue_ends(void **state) {
     stage_open(&t, &(struct switch_options){0});
     /* a frame has 42 bytes of headers and 64 of payload: 106 bytes, 100 a second */
     uint32_t id = rule(&t, 0, 1, (struct link_condition){.rate_bytes_per_s = 10600}, NULL);
-    uint64_t start = now_ns();
+    uint64_t start = monotonic_ns();
     for (uint32_t i = 0; i < 20; i++) send_to(&t, 0, 1, PORT, i);
     for (uint32_t i = 0; i < 20; i++) assert_true(receive(t.udp[1], &m, WAIT_MS));
-    assert_true(now_ns() - start >= 199 * NS_PER_MS);
+    assert_true(monotonic_ns() - start >= 199 * NS_PER_MS);
     for (uint32_t i = 0; i < 1000; i++) send_to(&t, 0, 1, PORT, i);
     await_offered(&t, 0, 1, 1020);
     uint64_t dropped = counters(&t, 0, 1).rate_dropped;

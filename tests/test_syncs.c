@@ -22,6 +22,7 @@
 
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "nemesis/filesystem/filesystem.h"
 
 #define PATIENCE_MS 20000
@@ -132,12 +133,6 @@ static struct sync_counters counters(const struct place *p) {
 
 static void nap_ms(uint32_t ms) {
     nanosleep(&(struct timespec){ms / 1000, (long)(ms % 1000) * 1000000}, NULL);
-}
-
-static uint64_t now_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
 }
 
 /* --- failing ------------------------------------------------------------------------------------------------------ */
@@ -292,10 +287,10 @@ static void a_stalled_sync_holds_up_no_other_and_a_kill_ends_it(void **state) {
     nap_ms(50);
     struct pollfd f = {.fd = p.hear, .events = POLLIN};
     assert_int_equal(poll(&f, 1, 0), 0); /* the first still waits */
-    uint64_t start_ns = now_ns();
+    uint64_t start_ns = monotonic_ns();
     assert_true(process_kill(p.process));
     assert_int_equal(read(p.hear, line, 1), 0); /* all that it forked is gone */
-    assert_in_range(now_ns() - start_ns, 0, 10 * NS_PER_S);
+    assert_in_range(monotonic_ns() - start_ns, 0, 10 * NS_PER_S);
     remove_place(&p);
 }
 

@@ -3,8 +3,8 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "targets/kv/kv.h"
 #include "targets/node/channel.h"
 #include "targets/protocols/protocol.h"
@@ -221,12 +221,6 @@ static int check_options(const struct kv_load_options *o, struct error *e) {
     return 0;
 }
 
-static uint64_t processor_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
-}
-
 static void begin(struct load *l) {
     uint64_t seed = uv_hrtime();
     prng_seed(&l->prng, seed, 0);
@@ -251,10 +245,10 @@ int kv_load_run(const struct kv_load_options *o, struct kv_load_result *out, str
     uv_timer_init(&l.loop, &l.tick);
     l.tick.data = &l;
     uv_timer_start(&l.tick, on_tick, TICK_MS, TICK_MS);
-    uint64_t processor = processor_ns();
+    uint64_t processor = clock_ns(CLOCK_THREAD_CPUTIME_ID);
     begin(&l);
     uv_run(&l.loop, UV_RUN_DEFAULT);
-    out->processor_ns = processor_ns() - processor;
+    out->processor_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) - processor;
     out->p50_ns = quantile(&l, 500);
     out->p90_ns = quantile(&l, 900);
     out->p99_ns = quantile(&l, 990);

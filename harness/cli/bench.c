@@ -7,7 +7,8 @@
 #include "harness/cli/bench.h"
 
 #include <stdlib.h>
-#include <time.h>
+
+#include "base/clock.h"
 
 #define WALL_DEFAULT_NS (5 * NS_PER_S)
 
@@ -26,9 +27,7 @@ static void add(struct tally *t, const struct run_result *r) {
 }
 
 static double cpu_now_seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / (double)NS_PER_S;
+    return (double)clock_ns(CLOCK_PROCESS_CPUTIME_ID) / (double)NS_PER_S;
 }
 
 /* Runs seeds 1, 2, ... of one scenario until the wall time is over; at least one. */
@@ -40,14 +39,14 @@ static int run_for(struct cli *c, struct runner *r, const char *scenario, uint64
     bool seed_known;
     if (cli_source_load(&source, scenario, e)) return -1;
     cli_source_options(&source, c, sets, &o, &seed_known);
-    uint64_t start_ns = cli_wall_ns(), now_ns = start_ns;
+    uint64_t start_ns = monotonic_ns(), now_ns = start_ns;
     double cpu_start = cpu_now_seconds();
     int failed = 0;
     for (o.seed = 1; !failed && !cli_interrupted && (o.seed == 1 || now_ns - start_ns < wall_ns); o.seed++) {
         struct run_result result;
         failed = runner_run(r, &o, &result, e);
         if (failed) break;
-        now_ns = cli_wall_ns();
+        now_ns = monotonic_ns();
         add(t, &result);
         run_result_free(&result);
     }

@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "checkers/collections/collections.h"
 #include "checkers/transactions/transactions.h"
 #include "harness/bench/collections.h"
@@ -114,9 +114,7 @@ struct figures { /* goes through a pipe */
 };
 
 static double cpu_ms(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+    return (double)clock_ns(CLOCK_PROCESS_CPUTIME_ID) / 1e6;
 }
 
 static uint64_t memory_most_bytes(void) {

@@ -21,9 +21,9 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "harness/local/namespaces.h"
 #include "nemesis/switch/switch.h"
 
@@ -54,12 +54,6 @@ struct flood {
     double seconds, cpu_us_per_frame;
     atomic_bool over;
 };
-
-static uint64_t clock_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
-}
 
 static struct sockaddr_in address_of(const struct network *n, uint32_t endpoint, uint16_t port) {
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port)};
@@ -101,10 +95,10 @@ static int side_connect(struct side *x, struct error *e) {
 static int side_ping(struct side *x, enum placement placement, struct error *e) {
     for (size_t i = 0; i < PINGS; i++) {
         char byte = 'p';
-        uint64_t start_ns = clock_ns();
+        uint64_t start_ns = monotonic_ns();
         if (send(x->here, &byte, 1, MSG_NOSIGNAL) != 1 || recv(x->here, &byte, 1, 0) != 1)
             return error_set(e, "a round trip over TCP: %s", strerror(errno));
-        x->round_trips[placement][x->count[placement]++] = clock_ns() - start_ns;
+        x->round_trips[placement][x->count[placement]++] = monotonic_ns() - start_ns;
     }
     return 0;
 }
@@ -188,7 +182,7 @@ static void flood_send(struct flood *f, uint64_t for_ns) {
     struct iovec part = {data, sizeof data};
     struct mmsghdr messages[FLOOD_BATCH] = {0};
     for (size_t i = 0; i < FLOOD_BATCH; i++) messages[i].msg_hdr = (struct msghdr){.msg_iov = &part, .msg_iovlen = 1};
-    for (uint64_t start_ns = clock_ns(); clock_ns() - start_ns < for_ns;) {
+    for (uint64_t start_ns = monotonic_ns(); monotonic_ns() - start_ns < for_ns;) {
         int sent = sendmmsg(f->here, messages, FLOOD_BATCH, 0);
         if (sent > 0) f->offered += (uint64_t)sent;
     }
@@ -208,10 +202,10 @@ static int flood(const struct side *x, struct net_switch *s, struct flood *f, st
     if (connect(f->here, (struct sockaddr *)&a, sizeof a) || pthread_create(&receiver, NULL, flood_receive, f))
         return error_set(e, "a flood of frames: %s", strerror(errno));
     switch_lateness(s, &before);
-    uint64_t start_ns = clock_ns();
+    uint64_t start_ns = monotonic_ns();
     flood_send(f, FLOOD_NS);
     switch_counters(s, 0, 1, &link); /* has forwarded all that was offered */
-    f->seconds = (double)(clock_ns() - start_ns) / 1e9;
+    f->seconds = (double)(monotonic_ns() - start_ns) / 1e9;
     switch_lateness(s, &after);
     atomic_store(&f->over, true);
     pthread_join(receiver, NULL);

@@ -121,7 +121,6 @@ struct store *cli_open_store(const struct cli *c, bool read_only, struct error *
 void cli_print_json(json_t *root); /* takes it over */
 uint64_t cli_random_seed(void);
 uint32_t cli_jobs(const struct cli *c);
-uint64_t cli_wall_ns(void);
 void cli_machine(char *text, size_t size); /* processor, cores */
 
 /* scenario.c: a scenario as named on a command line, with what it pins in a line "-- harrow: --seed 7 --time 3". */

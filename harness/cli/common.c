@@ -3,8 +3,9 @@
 
 #include <stdlib.h>
 #include <sys/random.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "base/clock.h"
 
 volatile sig_atomic_t cli_interrupted;
 
@@ -63,14 +64,8 @@ void cli_print_json(json_t *root) {
 
 uint64_t cli_random_seed(void) {
     uint32_t seed = 0; /* 32 bits are enough, and short to type */
-    if (getrandom(&seed, sizeof seed, 0) != sizeof seed) seed = (uint32_t)hash_u64(cli_wall_ns());
+    if (getrandom(&seed, sizeof seed, 0) != sizeof seed) seed = (uint32_t)hash_u64(monotonic_ns());
     return seed;
-}
-
-uint64_t cli_wall_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
 }
 
 static long processors(void) {

@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
+
 #define FAILURES_MAX 1000u /* listed with --keep-going; the rest is counted */
 
 struct hunt {
@@ -68,7 +70,7 @@ static void on_report(void *ctx, const struct pool_report *r) {
 }
 
 static double gone_seconds(const struct hunt *h) {
-    return (double)(cli_wall_ns() - h->line.start_wall_ns) / (double)NS_PER_S;
+    return (double)(monotonic_ns() - h->line.start_wall_ns) / (double)NS_PER_S;
 }
 
 static void on_tick(void *ctx) {
@@ -88,7 +90,7 @@ static int run_seeds(struct hunt *h, struct error *e) {
     struct pool p = {
         .jobs = h->local && !h->c->jobs ? 1 : cli_jobs(h->c), /* one real cluster keeps a machine busy */
         .count = h->seeds.last - h->seeds.first + 1,
-        .deadline_wall_ns = h->c->for_ns ? cli_wall_ns() + h->c->for_ns : 0,
+        .deadline_wall_ns = h->c->for_ns ? monotonic_ns() + h->c->for_ns : 0,
         .stop_at_failure = !h->c->keep_going,
         .work = work,
         .on_report = on_report,

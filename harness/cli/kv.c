@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "harness/bench/kv_load.h"
 
 enum { TIMEOUT_DEFAULT_S = 5, SECONDS_DEFAULT = 5, CLIENTS_DEFAULT = 16, STATUS_TRY_NS = 1000000000 };
@@ -268,7 +269,7 @@ static int transfer(const struct cli *c, struct kv_cluster *k) {
     struct seen s = {0};
     struct buffer none = {0};
     int leader = -1;
-    while (cli_wall_ns() < k->deadline_ns) {
+    while (monotonic_ns() < k->deadline_ns) {
         leader = find_leader(k, &s);
         bool sent;
         if (leader == to) break;
@@ -362,7 +363,7 @@ int command_kv(struct cli *c) {
     if (kv_cluster_parse(k, nodes && *nodes ? nodes : "127.0.0.1:7401", &e)) {
         cli_fail(status, c, &e);
     } else {
-        k->deadline_ns = cli_wall_ns() + (c->timeout_ns ? c->timeout_ns : TIMEOUT_DEFAULT_S * NS_PER_S);
+        k->deadline_ns = monotonic_ns() + (c->timeout_ns ? c->timeout_ns : TIMEOUT_DEFAULT_S * NS_PER_S);
         status = run(c, k);
     }
     kv_cluster_close(k);

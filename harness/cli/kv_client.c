@@ -10,6 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+
 enum { TRY_NS = 1000000000, PAUSE_NS = 50000000 };
 
 static int parse_address(struct kv_node *n, const char *text, size_t size, struct error *e) {
@@ -67,7 +69,7 @@ static int failed(struct kv_cluster *k, struct kv_node *n, const char *what) {
 /* Waits for the socket; 0 when it is ready. */
 static int await(struct kv_cluster *k, struct kv_node *n, short events, uint64_t until_ns) {
     for (;;) {
-        uint64_t now = cli_wall_ns();
+        uint64_t now = monotonic_ns();
         if (now >= until_ns) return failed(k, n, "no answer in time");
         struct timespec left = {.tv_sec = (time_t)((until_ns - now) / NS_PER_S),
                                 .tv_nsec = (long)((until_ns - now) % NS_PER_S)};
@@ -154,7 +156,7 @@ static int receive(struct kv_cluster *k, struct kv_node *n, enum wire_type want,
 int kv_ask(struct kv_cluster *k, uint32_t node, enum wire_type type, struct bytes frame, enum wire_type want,
            uint64_t token, uint64_t try_ns, struct buffer *answer, bool *sent) {
     struct kv_node *n = &k->nodes[node];
-    uint64_t until = cli_wall_ns() + try_ns;
+    uint64_t until = monotonic_ns() + try_ns;
     if (until > k->deadline_ns) until = k->deadline_ns;
     *sent = false;
     if (establish(k, node, until)) return -1;
@@ -170,7 +172,7 @@ int kv_ask(struct kv_cluster *k, uint32_t node, enum wire_type type, struct byte
 /* --- from node to node -------------------------------------------------------------------------------------------- */
 
 static void pause_a_little(const struct kv_cluster *k) {
-    uint64_t now = cli_wall_ns(), until = now + PAUSE_NS;
+    uint64_t now = monotonic_ns(), until = now + PAUSE_NS;
     if (until > k->deadline_ns) until = k->deadline_ns;
     if (until <= now) return;
     nanosleep(&(struct timespec){.tv_nsec = (long)(until - now)}, NULL);
@@ -222,7 +224,7 @@ int kv_call(struct kv_cluster *k, const struct kv_command *c, struct buffer *mem
     assert(size > 0);
     frame.size += size;
     int found = 0;
-    for (uint32_t tries = 1; !found && cli_wall_ns() < k->deadline_ns; tries++) {
+    for (uint32_t tries = 1; !found && monotonic_ns() < k->deadline_ns; tries++) {
         uint8_t leader;
         found = try_once(k, bytes_of(frame.data, frame.size), memory, result, &leader);
         if (!found) go_on(k, leader, tries);

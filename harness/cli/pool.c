@@ -16,6 +16,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+
 #define TICK_MS 100
 #define INDEX_NONE UINT64_MAX
 /* An index that takes longer is a hang: the worker is killed and the index reported. */
@@ -60,10 +62,10 @@ static void work(struct running *r, uint32_t me) {
     signal(SIGTERM, SIG_DFL);
     for (;;) {
         const struct pool *p = r->pool;
-        if (p->deadline_wall_ns && cli_wall_ns() >= p->deadline_wall_ns) break;
+        if (p->deadline_wall_ns && monotonic_ns() >= p->deadline_wall_ns) break;
         uint64_t index = atomic_fetch_add(&s->next, 1);
         if (index >= atomic_load(&s->limit)) break;
-        atomic_store(&slot->since_ns, cli_wall_ns());
+        atomic_store(&slot->since_ns, monotonic_ns());
         atomic_store(&slot->index, index);
         struct pool_report report = {.index = index};
         p->work(p->ctx, index, &slot->interrupt, &report);
@@ -148,7 +150,7 @@ static int reap(struct running *r, struct error *e) {
 
 /* Cuts short what no longer counts, and what hangs. */
 static void police(struct running *r) {
-    uint64_t limit = atomic_load(&r->shared->limit), now = cli_wall_ns();
+    uint64_t limit = atomic_load(&r->shared->limit), now = monotonic_ns();
     if (cli_interrupted) lower_limit(r->shared, 0);
     for (uint32_t i = 0; i < r->pool->jobs; i++) {
         struct slot *slot = &r->shared->slots[i];

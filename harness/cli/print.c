@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+
 void print_header(FILE *out, const struct run_options *o) {
     fprintf(out, "%s on %s%s%s in the %s world", o->scenario_name, o->target, *o->mutant ? " with mutant " : "",
             o->mutant, o->world);
@@ -67,7 +69,7 @@ void print_result(FILE *out, const struct run_result *r, const struct run_option
 
 void progress_line_start(struct progress_line *p, const struct cli *c) {
     p->on = !c->quiet && isatty(STDERR_FILENO);
-    p->start_wall_ns = cli_wall_ns();
+    p->start_wall_ns = monotonic_ns();
 }
 
 void progress_line_text(struct progress_line *p, const char *format, ...) {
@@ -83,7 +85,7 @@ void progress_line_text(struct progress_line *p, const char *format, ...) {
 
 void progress_line_run(void *ctx, double fraction, const struct history *h) {
     struct progress_line *p = ctx;
-    double gone = (double)(cli_wall_ns() - p->start_wall_ns) / (double)NS_PER_S;
+    double gone = (double)(monotonic_ns() - p->start_wall_ns) / (double)NS_PER_S;
     double left = fraction > 0.01 ? gone / fraction - gone : 0;
     progress_line_text(p, "%3.0f%%  %u operations, %u faults, %.0f s left", fraction * 100, h->count, h->faults_count,
                        left);

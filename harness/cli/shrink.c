@@ -4,6 +4,8 @@
 
 #include <stdlib.h>
 
+#include "base/clock.h"
+
 #define TRIES_MAX 40u
 #define WALL_MAX_NS (20 * NS_PER_S)
 #define TIME_STEP_NS (NS_PER_S / 10)
@@ -38,7 +40,7 @@ static void on_report(void *ctx, const struct pool_report *report) {
 }
 
 static bool out_of_budget(const struct search *s) {
-    return s->best->runs >= TRIES_MAX || cli_wall_ns() >= s->deadline_wall_ns || cli_interrupted;
+    return s->best->runs >= TRIES_MAX || monotonic_ns() >= s->deadline_wall_ns || cli_interrupted;
 }
 
 static bool still_fails(struct search *s, const struct run_options *candidate) {
@@ -136,7 +138,7 @@ void shrink(const struct run_options *o, const struct pool_report *failure, stru
     memcpy(out->sets, o->sets, o->sets_count * sizeof *o->sets);
     out->options.sets = out->sets;
     out->options.store = NULL;
-    struct search s = {.check = failure->check, .best = out, .deadline_wall_ns = cli_wall_ns() + WALL_MAX_NS};
+    struct search s = {.check = failure->check, .best = out, .deadline_wall_ns = monotonic_ns() + WALL_MAX_NS};
     shrink_time(&s, failure->end_ns);
     uint64_t end_ns = drop_faults(&s, failure->fault_kinds, failure->end_ns);
     if (end_ns < failure->end_ns) shrink_time(&s, end_ns);

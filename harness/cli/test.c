@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "base/clock.h"
 #include "harness/embedded.h"
 #include "reports/reports.h"
 
@@ -227,7 +228,7 @@ static void on_report(void *ctx, const struct pool_report *r) {
 
 static void on_tick(void *ctx) {
     struct suite *s = ctx;
-    double gone = (double)(cli_wall_ns() - s->line.start_wall_ns) / (double)NS_PER_S;
+    double gone = (double)(monotonic_ns() - s->line.start_wall_ns) / (double)NS_PER_S;
     double left = s->done ? gone / (double)s->done * (double)(s->total - s->done) : 0;
     progress_line_text(&s->line, "%llu of %llu runs, %.0f s left", (unsigned long long)s->done,
                        (unsigned long long)s->total, left);
@@ -284,7 +285,7 @@ static void print_json(const struct suite *s, enum verdict verdict, double wall_
 static int finish(struct suite *s) {
     enum verdict verdict = VERDICT_VALID;
     uint64_t broken = 0;
-    double wall = (double)(cli_wall_ns() - s->line.start_wall_ns) / (double)NS_PER_S;
+    double wall = (double)(monotonic_ns() - s->line.start_wall_ns) / (double)NS_PER_S;
     for (size_t i = 0; i < s->count; i++) {
         struct entry *t = &s->entries[i];
         if (!t->printed) print_entry(s, t);

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "base/clock.h"
+
 static void disk_counts(const struct local_node *n, struct fault_evidence *sum) {
     if (n->filesystem) {
         struct disk_counters d;
@@ -103,11 +105,9 @@ static uint64_t distance(uint64_t a, uint64_t b) {
 static bool clock_is_off(const struct local_node *n, const struct clock_condition *c) {
     uint64_t wall, monotonic;
     if (!n->process || process_clock_read(n->process, &wall, &monotonic) != 0) return false;
-    struct timespec t;
-    clock_gettime(CLOCK_REALTIME, &t);
-    uint64_t ours = (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
+    uint64_t ours = clock_ns(CLOCK_REALTIME);
     if (c->wall_offset_ns) return distance(wall, ours) > NS_PER_MS;
-    return distance(monotonic, local_clock_ns()) > 20 * NS_PER_US;
+    return distance(monotonic, monotonic_ns()) > 20 * NS_PER_US;
 }
 
 /* --- begin and end on one node --- */

@@ -9,14 +9,10 @@
 #include <time.h>
 #include <unistd.h>
 
-uint64_t local_clock_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
-}
+#include "base/clock.h"
 
 uint64_t local_now(const struct local *l) {
-    return l->start_ns ? local_clock_ns() - l->start_ns : 0;
+    return l->start_ns ? monotonic_ns() - l->start_ns : 0;
 }
 
 uint64_t local_schedule(struct local *l, uint64_t time_ns, enum local_timer kind, uint32_t slot) {
@@ -58,7 +54,7 @@ static void on_timer_fd(uv_poll_t *poll, int status, int events) {
 
 void local_turn(struct local *l, uint64_t due_ns) {
     channel_hub_flush(&l->hub);
-    if (due_ns <= local_clock_ns()) {
+    if (due_ns <= monotonic_ns()) {
         uv_run(&l->loop, UV_RUN_NOWAIT);
         return;
     }
@@ -238,7 +234,7 @@ static int make_network(struct local *l, struct error *e) {
     char *log = l->config.folder ? xformat("%s/switch.jsonl", l->config.folder) : NULL;
     struct switch_options so = {.endpoints = l->nodes + 1,
                                 .seed = l->config.seed,
-                                .start_ns = local_clock_ns(),
+                                .start_ns = monotonic_ns(),
                                 .log_path = log,
                                 .pcap_folder = l->config.pcap ? l->config.folder : NULL,
                                 .pcap_snap_bytes = l->config.pcap_snap_bytes,
@@ -315,7 +311,7 @@ struct world *local_new(const struct world_config *c, struct world_host host, st
         if (node_start(&l->node[i], e)) goto failed;
     if (nodes_await(l, e)) goto failed;
     shape_links(l);
-    l->start_ns = local_clock_ns();
+    l->start_ns = monotonic_ns();
     l->switch_age_ns = l->start_ns - l->switch_start_ns;
     return &l->world;
 failed:

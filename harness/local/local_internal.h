@@ -118,8 +118,7 @@ struct local {
 uint64_t local_now(const struct local *l); /* ns since time 0; before it: 0 */
 uint64_t local_schedule(struct local *l, uint64_t time_ns, enum local_timer kind, uint32_t slot);
 /* Runs the loop until `time_ns` on CLOCK_MONOTONIC, or one turn that did something. */
-void local_turn(struct local *l, uint64_t local_clock_ns);
-uint64_t local_clock_ns(void);
+void local_turn(struct local *l, uint64_t due_ns); /* of monotonic_ns() */
 
 /* nodes.c */
 int nodes_prepare(struct local *l, struct error *e); /* folders, disks */

@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+
 #define CONTROL_BYTES_MAX (256u << 10)
 #define START_MAX_NS (20 * NS_PER_S)
 #define START_FOREIGN_MAX_NS (60 * NS_PER_S)
@@ -233,12 +235,12 @@ static bool serves(const struct local_node *n) {
 }
 
 int nodes_await(struct local *l, struct error *e) {
-    uint64_t deadline = local_clock_ns() + (l->target ? START_FOREIGN_MAX_NS : START_MAX_NS);
+    uint64_t deadline = monotonic_ns() + (l->target ? START_FOREIGN_MAX_NS : START_MAX_NS);
     for (;;) {
         uint32_t up = 0;
         while (up < l->nodes && serves(&l->node[up])) up++;
         if (up == l->nodes) return 0;
-        uint64_t now = local_clock_ns();
+        uint64_t now = monotonic_ns();
         const struct local_node *n = &l->node[up];
         if (!n->process) return error_set(e, "the cluster does not start: %s", n->ended);
         if (now > deadline)

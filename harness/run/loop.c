@@ -6,7 +6,8 @@
 #include "harness/run/run_internal.h"
 
 #include <stdlib.h>
-#include <time.h>
+
+#include "base/clock.h"
 
 #define TAG_SOON 1u
 #define TAG_TIMER 2u
@@ -15,12 +16,6 @@
 #define TICK_WALL_NS (200 * NS_PER_MS)
 /* More wakes than this at one instant: a script that sleeps for no time in an endless loop. */
 #define WAKES_PER_INSTANT_MAX 1000000u
-
-uint64_t wall_now_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
-}
 
 bool runner_stopped(const struct runner *r) {
     return r->halt != HALT_NONE && r->halt != HALT_DONE;
@@ -197,7 +192,7 @@ static void tick(struct runner *r) {
         if (r->halt == HALT_NONE || r->halt == HALT_DONE) r->halt = HALT_INTERRUPTED;
         return;
     }
-    uint64_t wall = wall_now_ns();
+    uint64_t wall = monotonic_ns();
     if (wall - r->wall_tick_ns < TICK_WALL_NS) return;
     r->wall_tick_ns = wall;
     if (o->progress) {

@@ -7,6 +7,7 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "harness/run/json_text.h"
 
 #define PROGRESS_WALL_NS (800 * NS_PER_MS) /* with the tick of the loop: at most a second */
@@ -39,7 +40,7 @@ static char *utc_now(const char *format) {
 
 static char *new_run_id(const char *name) {
     uint16_t salt = 0;
-    if (getrandom(&salt, sizeof salt, 0) != sizeof salt) salt = (uint16_t)wall_now_ns();
+    if (getrandom(&salt, sizeof salt, 0) != sizeof salt) salt = (uint16_t)monotonic_ns();
     char *when = utc_now("%Y%m%d-%H%M%S");
     char *id = xformat("%s-%s-%04x", name, when, salt);
     free(when);
@@ -99,7 +100,7 @@ void record_begin(struct runner *r) {
 
 void record_progress(struct runner *r) {
     if (!r->info.run || r->store_failure.text[0]) return;
-    uint64_t wall = wall_now_ns();
+    uint64_t wall = monotonic_ns();
     if (wall - r->wall_stored_ns < PROGRESS_WALL_NS) return;
     r->wall_stored_ns = wall;
     (void)store_progress(r->options->store, r->info.run, r->history, &r->store_failure); /* judged at the end */
@@ -114,7 +115,7 @@ static void finish_row(struct runner *r, const char *state, const char *verdict,
     replace(&r->info.state, state);
     replace(&r->info.verdict, verdict);
     replace(&r->info.detail, detail);
-    r->info.wall_seconds = (double)(wall_now_ns() - r->wall_start_ns) / (double)NS_PER_S;
+    r->info.wall_seconds = (double)(monotonic_ns() - r->wall_start_ns) / (double)NS_PER_S;
 }
 
 static void write_report(struct runner *r, struct run_result *out) {

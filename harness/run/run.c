@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
+
 #define STATUS_BAD_SCENARIO 254
 #define STATUS_INTERNAL_ERROR 255
 #define FAULT_LEFT_OUT UINT32_MAX /* the id of every fault that --without leaves out */
@@ -173,7 +175,7 @@ static void put_away(struct runner *r) {
 int runner_run(struct runner *r, const struct run_options *o, struct run_result *out, struct error *e) {
     *out = (struct run_result){0};
     r->options = o;
-    r->wall_start_ns = r->wall_tick_ns = r->wall_stored_ns = wall_now_ns();
+    r->wall_start_ns = r->wall_tick_ns = r->wall_stored_ns = monotonic_ns();
     int status = STATUS_BAD_SCENARIO;
     if (make_ready(r, e)) {
         record_failed(r, e->text);
@@ -189,7 +191,7 @@ int runner_run(struct runner *r, const struct run_options *o, struct run_result 
     }
     if (r->world->ops->sum_up) r->world->ops->sum_up(r->world);
     judge(r, out);
-    out->wall_seconds = (double)(wall_now_ns() - r->wall_start_ns) / (double)NS_PER_S;
+    out->wall_seconds = (double)(monotonic_ns() - r->wall_start_ns) / (double)NS_PER_S;
     record_finish(r, out);
     status = 0;
 out:

@@ -75,7 +75,6 @@ struct runner {
 };
 
 struct runner *runner_new_on(const struct world_maker *maker);
-uint64_t wall_now_ns(void);
 bool runner_stopped(const struct runner *r); /* by anything but HALT_DONE */
 
 /* loop.c */

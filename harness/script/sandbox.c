@@ -6,7 +6,8 @@
 #include <lualib.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
+
+#include "base/clock.h"
 
 #define INSTRUCTIONS_MAX_DEFAULT UINT64_C(50000000)
 #define MEMORY_MAX_DEFAULT ((size_t)256 << 20)
@@ -168,10 +169,7 @@ static void on_count(lua_State *L, lua_Debug *frame);
 
 /* Only asked where there is a deadline: scenarios know no time but the world's. */
 static bool is_late(const struct script *s) {
-    struct timespec now;
-    if (s->deadline_ns == 0) return false;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec > s->deadline_ns;
+    return s->deadline_ns && monotonic_ns() > s->deadline_ns;
 }
 
 /* Once spent, every further instruction of the thread raises again: a pcall in the script cannot swallow the error. */

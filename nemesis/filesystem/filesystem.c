@@ -23,12 +23,6 @@
 #define THREADS_MAX 256 /* requests that may wait at once, stalled syncs above all */
 #define THREADS_IDLE 8
 
-uint64_t filesystem_now_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
-}
-
 /* --- state -------------------------------------------------------------------------------------------------------- */
 
 bool filesystem_strikes(struct filesystem *f, uint32_t ppm, uint64_t *counter) {

@@ -92,7 +92,6 @@ struct filesystem {
     uint64_t used_bytes, sync_min_ns, sync_max_ns;
 };
 
-uint64_t filesystem_now_ns(void);
 /* Whether a fault of this probability strikes now; if so, counts it in *counter (may be NULL). */
 bool filesystem_strikes(struct filesystem *f, uint32_t ppm, uint64_t *counter);
 struct disk_condition filesystem_condition_now(struct filesystem *f);

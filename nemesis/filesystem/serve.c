@@ -13,6 +13,8 @@
 
 #include "nemesis/filesystem/internal.h"
 
+#include "base/clock.h"
+
 #define TIMEOUT_S 86400.0
 #define READ_BYTES_MAX ((size_t)1 << 20)
 #define WAIT_SLICE_NS (10 * NS_PER_MS) /* how soon a killed process is noticed */
@@ -42,7 +44,7 @@ static bool wait_until(struct filesystem *f, fuse_req_t request, uint64_t due_ns
     bool void_now = false;
     pthread_mutex_lock(&f->state);
     for (;;) {
-        uint64_t now = filesystem_now_ns(), until = now + WAIT_SLICE_NS < due_ns ? now + WAIT_SLICE_NS : due_ns;
+        uint64_t now = monotonic_ns(), until = now + WAIT_SLICE_NS < due_ns ? now + WAIT_SLICE_NS : due_ns;
         void_now = f->stopping;
         if (void_now || now >= due_ns) break;
         if (fuse_req_interrupted(request)) {
@@ -59,7 +61,7 @@ static bool wait_until(struct filesystem *f, fuse_req_t request, uint64_t due_ns
 }
 
 static bool pay_delay(struct filesystem *f, fuse_req_t request, const struct disk_condition *c) {
-    return c->io_delay_ns == 0 || wait_until(f, request, filesystem_now_ns() + c->io_delay_ns);
+    return c->io_delay_ns == 0 || wait_until(f, request, monotonic_ns() + c->io_delay_ns);
 }
 
 static bool reads_are_faulty(const struct disk_condition *c) {
@@ -386,7 +388,7 @@ static int sync_backing(struct filesystem *f, struct node *n) {
 static void sync_node(fuse_req_t request, fuse_ino_t number) {
     struct filesystem *f = filesystem_of(request);
     struct node *n = node_of(f, number);
-    uint64_t start = filesystem_now_ns(), data = data_end(n), names = names_end(f);
+    uint64_t start = monotonic_ns(), data = data_end(n), names = names_end(f);
     pthread_mutex_lock(&f->state);
     struct disk_condition c = f->condition;
     uint64_t due = start + c.sync_stall_ns;

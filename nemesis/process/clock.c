@@ -19,6 +19,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+
 #define IMAGE_BYTES_MAX (UINT64_C(64) << 10)
 #define PAGE_BYTES UINT64_C(4096)
 #define JUMP_BYTES 5
@@ -295,9 +297,7 @@ const char *process_clock_unavailable(void) {
 /* --- the parameters ----------------------------------------------------------------------------------------------- */
 
 static int64_t read_clock(clockid_t clock) {
-    struct timespec t;
-    clock_gettime(clock, &t);
-    return (int64_t)t.tv_sec * (int64_t)NS_PER_S + t.tv_nsec;
+    return (int64_t)clock_ns(clock);
 }
 
 __extension__ typedef __int128 wide;

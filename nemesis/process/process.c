@@ -20,6 +20,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+
 #define PASS_FD 3
 #define SPARE_FD_MIN 10 /* above all that the child puts in its place */
 #define STATE_WAIT_NS (5 * NS_PER_S)
@@ -304,17 +306,11 @@ bool process_kill(struct process *p) {
     return collect(p, true);
 }
 
-static uint64_t now_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
-}
-
 bool process_terminate(struct process *p, uint64_t timeout_ns) {
-    uint64_t end_ns = now_ns() + timeout_ns;
+    uint64_t end_ns = monotonic_ns() + timeout_ns;
     process_signal(p, SIGTERM);
     while (!collect(p, false)) {
-        uint64_t now = now_ns();
+        uint64_t now = monotonic_ns();
         if (now >= end_ns) return !process_kill(p);
         struct timespec left = {(time_t)((end_ns - now) / NS_PER_S), (long)((end_ns - now) % NS_PER_S)};
         ppoll(&(struct pollfd){.fd = p->pidfd, .events = POLLIN}, 1, &left, NULL);
@@ -356,7 +352,7 @@ static bool is_in_state(const struct process *p, bool stopped) {
 }
 
 static bool await_state(struct process *p, bool stopped) {
-    for (uint64_t end_ns = now_ns() + STATE_WAIT_NS; now_ns() < end_ns;) {
+    for (uint64_t end_ns = monotonic_ns() + STATE_WAIT_NS; monotonic_ns() < end_ns;) {
         if (is_in_state(p, stopped)) return true;
         if (collect(p, false)) return false;
         nanosleep(&(struct timespec){0, (long)STATE_POLL_NS}, NULL);

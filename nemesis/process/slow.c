@@ -7,6 +7,8 @@
 #include <signal.h>
 #include <time.h>
 
+#include "base/clock.h"
+
 #define PERIOD_NS (10 * NS_PER_MS)
 #define SLOWED_MAX 64 /* several runs' nodes */
 
@@ -14,12 +16,6 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct process *slowed[SLOWED_MAX];
 static uint32_t slowed_count;
 static pthread_t thread;
-
-static uint64_t now_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
-}
 
 static void sleep_until(uint64_t time_ns) {
     struct timespec t = {(time_t)(time_ns / NS_PER_S), (long)(time_ns % NS_PER_S)};
@@ -42,7 +38,7 @@ static uint32_t next_share(uint32_t percent) {
 }
 
 static void *run(void *unused) {
-    uint64_t period_start_ns = now_ns();
+    uint64_t period_start_ns = monotonic_ns();
     pthread_mutex_lock(&lock);
     while (slowed_count) {
         signal_all(SIGCONT, 0);
@@ -54,7 +50,8 @@ static void *run(void *unused) {
             signal_all(SIGSTOP, at);
         }
         period_start_ns += PERIOD_NS;
-        if (now_ns() > period_start_ns + PERIOD_NS) period_start_ns = now_ns(); /* what was missed is not made up for */
+        if (monotonic_ns() > period_start_ns + PERIOD_NS)
+            period_start_ns = monotonic_ns(); /* what was missed is not made up for */
     }
     pthread_mutex_unlock(&lock);
     return unused;

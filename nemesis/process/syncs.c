@@ -20,6 +20,8 @@
 
 #include "nemesis/process/internal.h"
 
+#include "base/clock.h"
+
 #if defined __x86_64__
 #define ARCH_NATIVE AUDIT_ARCH_X86_64
 #define X32_CALL_BIT 0x40000000U
@@ -101,12 +103,6 @@ struct syncs {
     struct sync_counters counters;
     bool stopping;
 };
-
-static uint64_t monotonic_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
-}
 
 /* A target that died meanwhile is no error here. */
 static void answer(struct syncs *s, uint64_t id, enum answer a) {

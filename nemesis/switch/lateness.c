@@ -3,6 +3,8 @@
  * a run on one that is too busy says so by its late windows. */
 #include "nemesis/switch/internal.h"
 
+#include "base/clock.h"
+
 #include <stdlib.h>
 #include <time.h>
 
@@ -106,8 +108,6 @@ void switch_lateness(struct net_switch *s, struct switch_lateness *out) {
                                     .inject_failed = s->inject_failed,
                                     .realtime = atomic_load(&s->realtime)};
     clockid_t clock;
-    struct timespec cpu;
-    if (pthread_getcpuclockid(s->thread, &clock) == 0 && clock_gettime(clock, &cpu) == 0)
-        out->cpu_ns = (uint64_t)cpu.tv_sec * NS_PER_S + (uint64_t)cpu.tv_nsec;
+    if (pthread_getcpuclockid(s->thread, &clock) == 0) out->cpu_ns = clock_ns(clock);
     switch_leave(s);
 }

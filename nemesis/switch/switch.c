@@ -2,6 +2,8 @@
  * the lock is taken once for each time the thread wakes up, not for each frame. */
 #include "nemesis/switch/internal.h"
 
+#include "base/clock.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -27,12 +29,6 @@
 #endif
 
 enum { EVENT_TIMER = ENDPOINTS_MAX, EVENT_WAKE, EVENTS_MAX };
-
-static uint64_t clock_ns(clockid_t clock) {
-    struct timespec t;
-    clock_gettime(clock, &t);
-    return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
-}
 
 uint64_t switch_clock(struct net_switch *s) {
     return s->now_ns = clock_ns(CLOCK_MONOTONIC);

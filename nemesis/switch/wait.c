@@ -11,8 +11,9 @@
 
 #include <sched.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "base/clock.h"
 
 #define SLICE_NS (100 * NS_PER_US)
 #define NICE (-10) /* nine times the weight of a node: in time on a busy machine, and yet a node gets its turn */
@@ -60,12 +61,6 @@ void wait_adapt(struct net_switch *s) {
         be_eager();
 }
 
-static uint64_t clock_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
-}
-
 /* The kernel counts what runs or could run on the whole machine; the thread that asks is among them. */
 static bool processor_to_spare(const struct net_switch *s) {
     char text[64];
@@ -77,7 +72,7 @@ static bool processor_to_spare(const struct net_switch *s) {
 
 static int sleep_until_events(struct net_switch *s, struct epoll_event *events, int max) {
     int count = epoll_wait(s->epoll, events, max, -1);
-    uint64_t now_ns = clock_ns();
+    uint64_t now_ns = monotonic_ns();
     if (now_ns - s->stretch_ns >= STRETCH_NS) {
         s->stretch_ns = now_ns;
         s->spare = processor_to_spare(s);
@@ -88,11 +83,11 @@ static int sleep_until_events(struct net_switch *s, struct epoll_event *events, 
 size_t wait_events(struct net_switch *s, uint64_t busy_ns, struct epoll_event *events, size_t max) {
     int count = 0;
     bool spin = s->spare && !s->exact; /* a real-time thread cannot give way */
-    uint64_t now_ns = spin ? clock_ns() : 0;
+    uint64_t now_ns = spin ? monotonic_ns() : 0;
     while (spin && count == 0 && now_ns - busy_ns < SPIN_NS && now_ns - s->stretch_ns < STRETCH_NS) {
         sched_yield();
         count = epoll_wait(s->epoll, events, (int)max, 0);
-        now_ns = clock_ns();
+        now_ns = monotonic_ns();
     }
     if (count == 0) count = sleep_until_events(s, events, (int)max);
     return count > 0 ? (size_t)count : 0;

@@ -10,6 +10,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
+
 #define HTTP_TYPE "http connection"
 
 struct http {
@@ -80,7 +82,7 @@ static const char *perform(struct state *s, struct http *h, uint64_t deadline_ns
         int running = 0, ready = 0;
         if (curl_multi_perform(h->multi, &running)) return "lost";
         if (!running) break;
-        uint64_t now_ns = state_now_ns();
+        uint64_t now_ns = monotonic_ns();
         if (atomic_load(&s->cancelled)) return "cancelled";
         if (now_ns >= deadline_ns) return "timeout";
         uint64_t left_ms = (deadline_ns - now_ns + NS_PER_MS - 1) / NS_PER_MS;
@@ -135,7 +137,7 @@ static int request(lua_State *L, const char *method, int path_at, int body_at, i
     }
     uint64_t deadline_ns = state_deadline(L, options_at + 1);
     luaL_checkstack(L, 8, NULL);
-    if (state_now_ns() >= deadline_ns) return state_failure(L, "timeout", false);
+    if (monotonic_ns() >= deadline_ns) return state_failure(L, "timeout", false);
 
     char *url = xformat("%s%s", h->base, path);
     struct curl_slist *headers = headers_of(L, options_at);

@@ -37,7 +37,6 @@ struct state {
 
 /* --- state.c --- */
 
-uint64_t state_now_ns(void); /* CLOCK_MONOTONIC */
 /* Runs the file; its table is kept. The state was zeroed and may not move. cancel_fd may be -1 and stays the
  * caller's. */
 int state_open(struct state *s, const struct foreign_target *t, const struct foreign_cluster *c, int cancel_fd,

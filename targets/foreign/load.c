@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+
 #define ARGUMENTS_MAX 256
 
 static const struct field {
@@ -313,7 +315,7 @@ int foreign_command(struct foreign_target *t, const struct foreign_cluster *c, u
     struct asking a = {c, node, out};
     struct state s = {0};
     if (state_open(&s, t, c, -1, e)) return -1;
-    state_begin(&s, state_now_ns() + FOREIGN_LOAD_NS);
+    state_begin(&s, monotonic_ns() + FOREIGN_LOAD_NS);
     int result = state_protect(&s, ask_command, &a, e);
     state_close(&s);
     if (result) foreign_command_free(out);

@@ -9,6 +9,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+
 #define ASK_NS NS_PER_S /* longer than a healthy node takes to answer */
 #define NOBODY UINT8_MAX
 
@@ -118,7 +120,7 @@ static void *poll_on(void *ctx) {
     bool of_leader = po->node == p->cluster.size;
     if (state_open(&po->state, p->target, &p->cluster, p->poll_fd, &e)) return NULL;
     do {
-        uint64_t began_ns = state_now_ns();
+        uint64_t began_ns = monotonic_ns();
         struct asking a = {.poller = po, .answer.leader = NOBODY};
         state_begin(&po->state, began_ns + ASK_NS);
         if (state_protect(&po->state, of_leader ? ask_leader : ask_node, &a, &e) && !of_leader) a.answer.known = false;
@@ -128,7 +130,7 @@ static void *poll_on(void *ctx) {
         po->hand_to = NOBODY;
         pthread_mutex_unlock(&p->lock);
         if (a.hand_to != NOBODY) {
-            state_begin(&po->state, state_now_ns() + ASK_NS);
+            state_begin(&po->state, monotonic_ns() + ASK_NS);
             state_protect(&po->state, hand_over, &a, &e); /* an attempt: who leads then is found by asking */
         }
         if (state_wait(&po->state, -1, 0, began_ns + po->period_ns) == WAIT_CANCELLED) break;

@@ -9,6 +9,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+
 #define THREAD_STACK_BYTES ((size_t)1 << 20) /* address space; touched pages are few */
 #define CLOSE_NS (100 * NS_PER_MS)           /* for the target's close() */
 #define WORK_BLOCK_BYTES 1024
@@ -131,7 +133,7 @@ static int close_connections(lua_State *L) {
 /* The connections may still carry answers of what was given up: the next call opens its own. */
 static void drop_connections(struct state *s) {
     struct error e;
-    state_begin(s, state_now_ns() + CLOSE_NS);
+    state_begin(s, monotonic_ns() + CLOSE_NS);
     state_protect(s, close_connections, NULL, &e);
     lua_gc(s->L, LUA_GCCOLLECT);
 }
@@ -305,7 +307,7 @@ void foreign_submit(struct foreign_pool *p, uint32_t slot, uint64_t token, const
     w->slot = slot;
     w->node = call->node;
     w->token = token;
-    w->deadline_ns = state_now_ns() + call->timeout_ns;
+    w->deadline_ns = monotonic_ns() + call->timeout_ns;
     w->f = arena_copy(&w->memory, call->f, strlen(call->f) + 1);
     w->key = arena_copy(&w->memory, call->key, strlen(call->key) + 1);
     w->argument = copy_value(&w->memory, &call->argument);

@@ -12,6 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+
 #define RUN_TYPE "process run"
 #define ARGUMENTS_MAX 256
 #define READ_BYTES 65536
@@ -112,7 +114,7 @@ static const char *converse(struct state *s, struct run *r, const char *input, s
         give_input(r, input, size);
         if (!take_output(r, 1) || !take_output(r, 2)) return "too large";
         if (r->ends[1] < 0 && r->ends[2] < 0) break;
-        uint64_t now_ns = state_now_ns();
+        uint64_t now_ns = monotonic_ns();
         if (now_ns >= deadline_ns) return "timeout";
         struct pollfd fds[4] = {{.fd = r->ends[0], .events = POLLOUT},
                                 {.fd = r->ends[1], .events = POLLIN},

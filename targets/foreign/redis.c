@@ -8,6 +8,8 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include "base/clock.h"
+
 #define REDIS_TYPE "redis connection"
 #define ARGUMENTS_MAX 64
 #define REPLY_DEPTH_MAX 16
@@ -99,7 +101,7 @@ static int redis_command(lua_State *L) {
     luaL_argcheck(L, count >= 1 && count <= ARGUMENTS_MAX, 2, "a command has 1 to 64 words");
     for (int i = 0; i < count; i++) arguments[i] = luaL_checklstring(L, i + 2, &sizes[i]);
     if (!r->context) return state_failure(L, "lost", false);
-    if (state_now_ns() >= s->deadline_ns) return state_failure(L, "timeout", false);
+    if (monotonic_ns() >= s->deadline_ns) return state_failure(L, "timeout", false);
     if (redisAppendCommandArgv(r->context, count, arguments, sizes) != REDIS_OK) return luaL_error(L, "out of memory");
     const char *word = flush(s, r, s->deadline_ns);
     if (!word) word = await_reply(s, r, s->deadline_ns);

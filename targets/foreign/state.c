@@ -15,6 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+
 #define MEMORY_BYTES_MAX ((size_t)64 << 20)
 #define HOOK_STEP 10000
 #define GRACE_NS (100 * NS_PER_MS) /* to say in Lua what a call that used up the time means */
@@ -22,12 +24,6 @@
 #define DEPTH_MAX 16
 
 static const char file_key, cluster_key, outcome_key; /* in the registry, by address */
-
-uint64_t state_now_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
-}
 
 struct state *state_of(lua_State *L) {
     return *(struct state **)lua_getextraspace(L);
@@ -51,7 +47,7 @@ static void on_count(lua_State *L, lua_Debug *frame) {
     (void)frame;
     struct state *s = state_of(L);
     bool cancelled = atomic_load(&s->cancelled);
-    if (!cancelled && !s->expired && state_now_ns() <= s->deadline_ns + GRACE_NS) return;
+    if (!cancelled && !s->expired && monotonic_ns() <= s->deadline_ns + GRACE_NS) return;
     s->expired = true;
     lua_sethook(L, on_count, LUA_MASKCOUNT, 1);
     luaL_where(L, 0); /* the function that was interrupted */
@@ -100,7 +96,7 @@ uint64_t state_deadline(lua_State *L, int at) {
     if (lua_isnoneornil(L, at)) return s->deadline_ns;
     lua_Number seconds = luaL_checknumber(L, at);
     luaL_argcheck(L, seconds >= 0, at, "a timeout is a number of seconds, not negative");
-    uint64_t now_ns = state_now_ns();
+    uint64_t now_ns = monotonic_ns();
     if (seconds > 1e6) return s->deadline_ns;
     uint64_t deadline_ns = now_ns + (uint64_t)(seconds * (lua_Number)NS_PER_S);
     return deadline_ns < s->deadline_ns ? deadline_ns : s->deadline_ns;
@@ -109,7 +105,7 @@ uint64_t state_deadline(lua_State *L, int at) {
 enum wait state_wait(struct state *s, int fd, short events, uint64_t deadline_ns) {
     struct pollfd fds[2] = {{.fd = fd, .events = events}, {.fd = s->cancel_fd, .events = POLLIN}};
     for (;;) {
-        uint64_t now_ns = state_now_ns(), left_ns = deadline_ns > now_ns ? deadline_ns - now_ns : 0;
+        uint64_t now_ns = monotonic_ns(), left_ns = deadline_ns > now_ns ? deadline_ns - now_ns : 0;
         struct timespec left = {(time_t)(left_ns / NS_PER_S), (long)(left_ns % NS_PER_S)};
         int count = ppoll(fds, 2, &left, NULL);
         if (count < 0 && errno != EINTR) return WAIT_CANCELLED;
@@ -291,7 +287,7 @@ static int os_time(lua_State *L) {
 }
 
 static int os_clock(lua_State *L) {
-    lua_pushnumber(L, (lua_Number)state_now_ns() / (lua_Number)NS_PER_S);
+    lua_pushnumber(L, (lua_Number)monotonic_ns() / (lua_Number)NS_PER_S);
     return 1;
 }
 
@@ -408,7 +404,7 @@ int state_open(struct state *s, const struct foreign_target *t, const struct for
     if (!s->L) return error_set(e, "%s: no memory for a Lua state", t->file_name);
     *(struct state **)lua_getextraspace(s->L) = s;
     s->loading = true;
-    state_begin(s, state_now_ns() + FOREIGN_LOAD_NS);
+    state_begin(s, monotonic_ns() + FOREIGN_LOAD_NS);
     struct error mine = {""};
     int result = state_protect(s, run_file, (void *)(uintptr_t)c, &mine);
     s->loading = false;

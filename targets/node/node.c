@@ -7,8 +7,8 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "targets/node/node_internal.h"
 
 enum { STATUS_EVERY_MS = 20, STOP_WITHIN_MS = 300, ROOM_EVERY_MS = 500, RESTART_EVERY_MS = 100 };
@@ -22,9 +22,7 @@ uint64_t node_cluster_id(const char *name) {
 }
 
 uint64_t node_now(struct node *n) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    uint64_t now = (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
+    uint64_t now = monotonic_ns();
     if (now > n->now_ns) n->now_ns = now;
     return n->now_ns;
 }
