@@ -19,6 +19,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "tests/support.h"
 
 #define PATIENCE_MS 20000
 #define WEEK_NS (INT64_C(7) * 86400 * (int64_t)NS_PER_S)
@@ -48,17 +49,6 @@ static void nap_ms(uint32_t ms) {
 
 static int64_t signed_clock_ns(clockid_t clock) {
     return (int64_t)clock_ns(clock);
-}
-
-static void read_line(int fd, char *line, size_t size) {
-    struct pollfd f = {.fd = fd, .events = POLLIN};
-    size_t length = 0;
-    do {
-        assert_true(length + 1 < size);
-        assert_int_equal(poll(&f, 1, PATIENCE_MS), 1);
-        assert_int_equal(read(fd, line + length, 1), 1);
-    } while (line[length++] != '\n');
-    line[length - 1] = 0;
 }
 
 /* --- starting ----------------------------------------------------------------------------------------------------- */

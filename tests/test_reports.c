@@ -1,6 +1,5 @@
 /* Reports: the page of a run (complete, well-formed, harmless, bounded), its plots with gnuplot present, missing,
  * failing and hanging, JUnit XML, and the plot for a terminal. */
-#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,6 +13,7 @@
 #include <cmocka.h>
 
 #include "reports/internal.h"
+#include "tests/support.h"
 
 #define HOSTILE "<script>alert(1)</script>\"'&`touch owned`\x01\x1b[2J\xff\xe2\x80\xae"
 #define PAGE_BYTES_MAX (5u << 20)
@@ -42,15 +42,10 @@ static int setup(void **state) {
     return 0;
 }
 
-static int remove_entry(const char *path, const struct stat *about, int kind, struct FTW *place) {
-    (void)about, (void)kind, (void)place;
-    return remove(path);
-}
-
 static int teardown(void **state) {
     struct fixture *f = *state;
     setenv("PATH", f->environment_path, 1);
-    nftw(f->folder, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    folder_remove(f->folder);
     history_free(f->h);
     free(f->environment_path);
     free(f->page);

@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "harness/local/namespaces.h"
 #include "nemesis/switch/internal.h"
+#include "tests/support.h"
 #include <jansson.h>
 
 #define ENDPOINTS 3
@@ -457,11 +458,6 @@ static void disconnect(struct connection *c) {
     close(c->there);
 }
 
-static int by_value(const void *a, const void *b) {
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return (x > y) - (x < y);
-}
-
 /* Sorted round trips of one byte. */
 static void ping(const struct connection *c, uint64_t *round_trips, size_t count) {
     for (size_t i = 0; i < count; i++) {
@@ -471,7 +467,7 @@ static void ping(const struct connection *c, uint64_t *round_trips, size_t count
         assert_int_equal(recv(c->here, &byte, 1, 0), 1);
         round_trips[i] = monotonic_ns() - start;
     }
-    qsort(round_trips, count, sizeof *round_trips, by_value);
+    sort_u64(round_trips, count);
 }
 
 static void tcp_sees_the_delay_that_was_asked_for(void **state) {
