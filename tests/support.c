@@ -1,3 +1,4 @@
+/* What tests of all kinds share: folders, lines, sorting. */
 #include "tests/support.h"
 
 #include <ftw.h>

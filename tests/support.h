@@ -1,4 +1,4 @@
-/* What tests of all kinds share. */
+/* What tests of all kinds share: folders, lines, sorting. */
 #ifndef HARROW_TESTS_SUPPORT_H
 #define HARROW_TESTS_SUPPORT_H
 
