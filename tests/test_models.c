@@ -185,7 +185,7 @@ static uint32_t first_wrong(const struct history *h) {
 
 static void names_the_first_operation_that_fits_in_no_order(void **state) {
     (void)state;
-    struct shape shape = {.model = "register", .ops = 8, .clients = 3, .keys = 1, .values = 3, .read_ppm = 600000};
+    struct shape shape = {.model = "register", .ops = 8, .clients = 3, .keys = 1, .values = 30, .read_ppm = 600000};
     struct script *s = model_of(register_model);
     struct prng p;
     prng_seed(&p, 6, 7);
@@ -195,7 +195,9 @@ static void names_the_first_operation_that_fits_in_no_order(void **state) {
         struct check_result r = check_within(s, h, NULL);
         if (r.verdict == VERDICT_INVALID) {
             invalid++;
-            assert_true(names(&r, first_wrong(h)));
+            char *said = xformat("by process %u before it ended", (unsigned)h->process[first_wrong(h)]);
+            assert_non_null(strstr(r.detail, said));
+            free(said);
         }
         check_result_free(&r);
         history_free(h);
@@ -318,8 +320,9 @@ static void the_explanation_shows_states_and_what_is_refused(void **state) {
     assert_int_equal(r.verdict, VERDICT_INVALID);
     assert_string_equal(r.detail,
                         "key q: no order that model.lua allows has dequeue -> 3 by process 1 before it ended");
-    assert_non_null(strstr(r.explanation, "{1, 2, 3}"));
-    assert_non_null(strstr(r.explanation, "refused"));
+    assert_non_null(strstr(r.explanation, "{2, 3}"));
+    assert_non_null(strstr(r.explanation, "is not possible in this state"));
+    assert_int_equal(r.ops_count, 3);
     assert_true(names(&r, 3));
     check_result_free(&r);
     history_free(h);
@@ -392,7 +395,7 @@ static void a_step_may_change_the_state_that_it_is_given(void **state) {
     add_op(h, 2, 80, 90, OP_READ, "x", VALUE_OF_NIL, OP_OK, VALUE_OF_INT(3));
     struct check_result r = check_within(s, h, NULL);
     assert_int_equal(r.verdict, VERDICT_INVALID);
-    assert_non_null(strstr(r.explanation, "{[2] = 0.5, on = true, map = {{1}"));
+    assert_non_null(strstr(r.explanation, "{[2] = 0.5, on = true, map = {"));
     check_result_free(&r);
     history_free(h);
     script_free(s);

@@ -98,7 +98,8 @@ static void every_field_is_read(void **state) {
         "  network = { latency = 0.01, jitter = 0.001, regions = { names = { 'eu', 'us' },\n"
         "    placement = { 'eu', 'eu', 2, 'us' }, clients = 'us', rtt = { { 0.001, 0.08 }, { 0.08, 0.002 } } } },\n"
         "  checks = { linearizable('kv'), append(), counter(), available { within = 4, during = true },\n"
-        "    latency { p99 = 0.25 }, check('mine', function() return true end) },\n"
+        "    latency { p99 = 0.25 }, check('mine', function() return true end),\n"
+        "    check('wr', { consistency = 'causal' }), check('sessions') },\n"
         "  nemesis = { function() end, partition.halves() } }",
         NULL);
     const struct scenario *c = script_scenario(s);
@@ -115,7 +116,7 @@ static void every_field_is_read(void **state) {
     assert_memory_equal(w->region_of, placement, 5);
     assert_int_equal(w->region_latency_ns[0][1], 40 * NS_PER_MS);
     assert_int_equal(w->region_latency_ns[1][1], NS_PER_MS);
-    assert_int_equal(c->checks_count, 6);
+    assert_int_equal(c->checks_count, 8);
     assert_string_equal(c->checks[0].model, "kv");
     assert_int_equal(c->checks[1].kind, CHECK_APPEND);
     assert_int_equal(c->checks[2].kind, CHECK_COUNTER);
@@ -123,6 +124,10 @@ static void every_field_is_read(void **state) {
     assert_int_equal(c->checks[4].within_ns, 250 * NS_PER_MS);
     assert_int_equal(c->checks[5].kind, CHECK_LUA);
     assert_string_equal(c->checks[5].name, "mine");
+    assert_int_equal(c->checks[6].kind, CHECK_NAMED);
+    assert_string_equal(c->checks[6].model, "rw-register");
+    assert_string_equal(c->checks[6].consistency, "causal");
+    assert_null(c->checks[7].consistency);
     assert_int_equal(c->nemeses, 2);
     assert_int_equal(c->needs, 1u << FAULT_LINK);
     assert_string_equal(c->options_json, "{\"nodes\":4,\"time\":12.5,\"clients\":6,\"rate\":50,\"keys\":3}");
@@ -193,7 +198,15 @@ static void mistakes_are_explained(void **state) {
          "test.lua:2: available: unknown field 'withing'; did you mean 'within'?"},
         {"\nlocal c = latency {}", "test.lua:2: latency: the limit is missing: latency { p99 = seconds }"},
         {"\nlocal c = check(1)",
-         "test.lua:2: check: a name and a function are needed: check(\"name\", function(history) ... end)"},
+         "test.lua:2: check: the name of a check is needed, as in check(\"sessions\"), or a name "
+         "and a function: check(\"name\", function(history) ... end)"},
+        {"\nlocal c = check('sesions')", "test.lua:2: check: there is no check 'sesions'; did you mean 'sessions'?"},
+        {"\nlocal c = check('bank', { consistency = 'causal' })",
+         "test.lua:2: check: a consistency model means nothing to bank"},
+        {"\nlocal c = check('rw-register', { consistency = 'casual' })",
+         "test.lua:2: check: there is no consistency model 'casual'; did you mean 'causal'?"},
+        {"\nlocal c = check('list-append', { consistent = 1 })",
+         "test.lua:2: check: unknown field 'consistent'; did you mean 'consistency'?"},
         {"\nlocal e = every {}", "test.lua:2: every: the fault is missing: every { fault = partition.halves() }"},
         {"\nlocal e = every { falt = 1 }", "test.lua:2: every: unknown option 'falt'; there are: ..."},
         {"\nlocal p = partition.ring { q = 1 }", "test.lua:2: partition.ring: unknown option 'q'; there are: filter"},

@@ -264,6 +264,7 @@ void generators_core(lua_State *L); /* as cluster_core */
 
 /* Raises unless the table at `at` has the functions of a model. */
 void model_check_table(lua_State *L, int at, const char *what);
+#define STATE_BYTES_MAX ((size_t)1 << 20) /* of the text of a state, about */
 /* The value at `at` as a text; `what` is what messages call it. Raises if it is not plain data. */
 void state_write(lua_State *L, int at, struct buffer *out, const char *what);
 void state_push(lua_State *L, struct bytes state);        /* the value again */

@@ -10,15 +10,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define STATE_OVERHEAD_BYTES 64 /* of the table of states, for each */
-#define MEMORY_SHARE 4          /* a step may take this part of the memory allowed, if that is less than usual */
+#define MEMORY_SHARE 4 /* a step may take this part of the memory allowed, if that is less than usual */
 
 struct lua_model {
     struct script *script;
     int index; /* in the list of checks */
     struct prng prng;
     struct history *states, *objects; /* their strings are the texts; the ids are the numbers */
-    uint64_t states_bytes;
     struct buffer text;
     struct step_model steps;
 };
@@ -81,11 +79,8 @@ static uint32_t intern_text(struct history *texts, const struct buffer *text) {
 
 /* The number of the state at the top. */
 static uint32_t take_state(lua_State *L, struct lua_model *m) {
-    uint32_t before = m->states->strings.count;
     state_write(L, -1, &m->text, "the state of a model");
-    uint32_t state = intern_text(m->states, &m->text);
-    if (m->states->strings.count > before) m->states_bytes += m->text.size + STATE_OVERHEAD_BYTES;
-    return state;
+    return intern_text(m->states, &m->text);
 }
 
 static int init_body(lua_State *L) {
@@ -181,9 +176,18 @@ static void model_print_state(void *context, uint32_t state, struct buffer *out)
     state_print(history_text_bytes(m->states, state), out);
 }
 
+/* One more text included, as large as it can be. */
+static uint64_t texts_bytes(const struct history *texts) {
+    const struct strings *s = &texts->strings;
+    uint64_t capacity = s->count < s->capacity ? s->capacity : 2 * (uint64_t)s->capacity;
+    return s->arena.held_bytes + capacity * (sizeof *s->texts + sizeof *s->sizes) + map64_bytes(&s->by_hash, 1);
+}
+
+/* What Lua may hold, too: its part of the memory allowed is not to be had twice. */
 static uint64_t model_memory(void *context) {
     const struct lua_model *m = context;
-    return m->states_bytes;
+    size_t text_max = m->script->memory_max < STATE_BYTES_MAX ? m->script->memory_max : STATE_BYTES_MAX;
+    return texts_bytes(m->states) + texts_bytes(m->objects) + m->text.capacity + text_max + m->script->memory_max;
 }
 
 /* --- reading a model ---------------------------------------------------------------------------------------------- */

@@ -6,7 +6,6 @@
 
 #include <stdlib.h>
 
-#define STATE_BYTES_MAX ((size_t)1 << 20)
 #define STATE_DEPTH_MAX 64
 #define BYTES_PER_INSTRUCTION 16 /* what writing costs, in the currency of the budget */
 
