@@ -401,6 +401,26 @@ static void a_step_may_change_the_state_that_it_is_given(void **state) {
     script_free(s);
 }
 
+static void a_state_may_hold_an_operation(void **state) {
+    (void)state;
+    static const char text[] =
+        "return {\n"
+        "  init = function() return {} end,\n"
+        "  step = function(last, op)\n"
+        "    return op.f == 'write' or last.argument == op.result, op.f == 'write' and op or last\n"
+        "  end,\n"
+        "}\n";
+    struct script *s = model_of(text);
+    struct history *h = history_new();
+    add_op(h, 0, 10, 20, OP_WRITE, "x", VALUE_OF_INT(1), OP_OK, VALUE_OF_NIL);
+    add_op(h, 0, 30, 40, OP_READ, "x", VALUE_OF_NIL, OP_OK, VALUE_OF_INT(1));
+    assert_int_equal(verdict_of(s, h), VERDICT_VALID);
+    add_op(h, 0, 50, 60, OP_READ, "x", VALUE_OF_NIL, OP_OK, VALUE_OF_INT(2));
+    assert_int_equal(verdict_of(s, h), VERDICT_INVALID);
+    history_free(h);
+    script_free(s);
+}
+
 /* --- models that misbehave ---------------------------------------------------------------------------------------- */
 
 /* A model that is asked about one write and one read; the verdict must be unknown, and say so. */
@@ -440,8 +460,12 @@ static void what_a_model_does_wrong_is_unknown_with_file_and_line(void **state) 
     expect_unknown("return { init = function() error('not today') end, step = function() end }", NULL,
                    "model.lua:1: not today");
     expect_unknown("return { init = function() return 0 end, step = function() return true, 0 end,\n"
-                   "partition = function(op) return op.nothing.more end }",
-                   NULL, "model.lua:2: attempt to index a nil value (field 'nothing')");
+                   "partition = function(op) return op.argument.more end }",
+                   NULL, "model.lua:2: attempt to index a number value (field 'argument')");
+    expect_unknown(STEP("return true, op.value"), NULL,
+                   "model.lua:3: an operation has no field 'value'; it has argument, f, key, result, status");
+    expect_unknown(STEP("return true, op.arguments"), NULL, "no field 'arguments'; did you mean 'argument'?");
+    expect_unknown(STEP("return true, op.process"), NULL, "no field 'process'");
 }
 
 static void expect_not_loaded(const char *text, const char *expected) {
@@ -562,6 +586,7 @@ int main(void) {
         cmocka_unit_test(partition_and_describe_are_asked),
         cmocka_unit_test(processes_are_told_apart_on_request),
         cmocka_unit_test(a_step_may_change_the_state_that_it_is_given),
+        cmocka_unit_test(a_state_may_hold_an_operation),
         cmocka_unit_test(what_a_model_does_wrong_is_unknown_with_file_and_line),
         cmocka_unit_test(a_file_that_is_no_model_is_refused),
         cmocka_unit_test(the_deadline_holds_within_a_step),

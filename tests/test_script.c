@@ -763,6 +763,12 @@ static void checks_in_lua_see_the_history(void **state) {
     check_text("local x = nil + 1", VERDICT_UNKNOWN, "test.lua:2: attempt to perform arithmetic on a nil value");
     check_text("return 5", VERDICT_UNKNOWN,
                "test.lua: the check returned a number; it must return true, or false or nil and the reason");
+    check_text(
+        "return history:op(1).value == nil", VERDICT_UNKNOWN,
+        "test.lua:2: an operation of the history has no field 'value'; it has argument, completed, error, f, final, "
+        "index, intended, invoked, key, node, process, result, status");
+    check_text("return history:ops { func = 'read' } ~= nil", VERDICT_UNKNOWN,
+               "test.lua:2: history:ops: the filter knows f, key, status and final, not 'func'");
     check_text("while true do end", VERDICT_UNKNOWN,
                "test.lua:2: more than 50000000 instructions without a pause: an endless loop?");
 }

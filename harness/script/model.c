@@ -50,6 +50,16 @@ static void set_field_value(lua_State *L, const char *field, const struct histor
     lua_setfield(L, -2, field);
 }
 
+static const char *const op_fields[] = {"argument", "f", "key", "result", "status", "process"};
+static const struct sealed op_sealed = {.type = MODEL_OPERATION,
+                                        .what = "an operation",
+                                        .fields = op_fields,
+                                        .fields_count = sizeof op_fields / sizeof *op_fields - 1};
+static const struct sealed op_of_process_sealed = {.type = MODEL_OPERATION_OF_PROCESS,
+                                                   .what = "an operation",
+                                                   .fields = op_fields,
+                                                   .fields_count = sizeof op_fields / sizeof *op_fields};
+
 /* The operation as a model sees it. A failed cas is stepped through only when it saw a value: it is a read of that. */
 static void push_model_op(lua_State *L, const struct lua_model *m, const struct history *h, uint32_t op, bool step) {
     static const char *const statuses[] = {
@@ -71,6 +81,7 @@ static void push_model_op(lua_State *L, const struct lua_model *m, const struct 
         lua_pushinteger(L, h->process[op]);
         lua_setfield(L, -2, "process");
     }
+    script_seal(L, m->steps.by_process ? &op_of_process_sealed : &op_sealed);
 }
 
 static uint32_t intern_text(struct history *texts, const struct buffer *text) {
