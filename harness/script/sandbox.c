@@ -239,7 +239,8 @@ static int sealed_field(lua_State *L) {
         luaL_addstring(&all, kind->fields[i]);
     }
     luaL_pushresult(&all);
-    script_fail(L, "%s has no field '%s'; it has %s", kind->what, text_of(L, 2), lua_tostring(L, -1));
+    const char *names = lua_tostring(L, -1);
+    script_fail(L, "%s has no field '%s'; it has %s", kind->what, text_of(L, 2), names);
 }
 
 void script_seal(lua_State *L, const struct sealed *kind) {
