@@ -48,6 +48,7 @@ static void print_history(const struct history *h) {
 static bool could_set(const struct history *h, uint32_t op, uint32_t read) {
     bool later = h->invoke_ns[op] + (h->process[op] == h->process[read] && op > read) > h->complete_ns[read];
     if (h->status[op] == OP_FAIL || h->key[op] != h->key[read] || later) return false;
+    if (h->f[op] == OP_ADD) return h->result[read].kind == VALUE_INT; /* what it makes of a sum the others tell */
     struct value v = h->argument[op];
     if (h->f[op] == OP_CAS) v = h->pool[v.first + 1];
     return (h->f[op] == OP_CAS || h->f[op] == OP_WRITE) && history_value_equal(h, v, h->result[read]);
