@@ -87,23 +87,23 @@ static void tell_again(const struct history *h, const struct evidence *e, const 
 
 #define OPS_TO_START_FROM_MAX 256u /* where what a check names is not invalid by itself, the whole is cut down */
 
-/* From what the check names and what explains it, if that is a counterexample by itself; else from the whole, if it is
- * small. True if the operations are others than those. */
-static bool cut_down(const struct history *h, const struct judge *judge, struct check_result *out, struct budget *b) {
-    bool small = h->count <= OPS_TO_START_FROM_MAX, found = false, others = false;
+/* From what the check names and what explains it, if that is a counterexample by itself; else from the whole. True if
+ * the operations are others than those. */
+static bool cut_down_small(const struct history *h, const struct judge *judge, struct check_result *out,
+                           struct budget *b) {
+    bool found = false, others = false;
     uint32_t named = out->ops_count, count = named;
-    uint32_t *ops = xmalloc((small ? h->count + (size_t)named : named + (size_t)1) * sizeof *ops);
-    if (named) memcpy(ops, out->ops, named * sizeof *ops);
-    if (named && small) count = add_explanations(h, judge, ops, count, b);
+    uint32_t *ops = xmalloc((h->count + (size_t)named) * sizeof *ops);
     if (named) {
+        memcpy(ops, out->ops, named * sizeof *ops);
+        count = add_explanations(h, judge, ops, count, b);
         others = count > named;
         uint32_t before = count;
         found = minimize_ops(h, judge, out, ops, &count, &out->maybe_fewer, b);
         others |= count < before;
     }
-    if (!found) out->maybe_fewer = true;
-    if (!found && small) {
-        others = true;
+    if (!found) {
+        others = out->maybe_fewer = true;
         count = h->count;
         for (uint32_t op = 0; op < count; op++) ops[op] = op;
         found = minimize_ops(h, judge, out, ops, &count, &out->maybe_fewer, b);
@@ -111,6 +111,19 @@ static bool cut_down(const struct history *h, const struct judge *judge, struct 
     if (found) result_ops(out, ops, count);
     free(ops);
     return found && others;
+}
+
+/* From what the check names. True if operations went. */
+static bool cut_down_large(const struct history *h, const struct judge *judge, struct check_result *out,
+                           struct budget *b) {
+    uint32_t named = out->ops_count, count = named;
+    uint32_t *ops = xmalloc((named + (size_t)1) * sizeof *ops);
+    if (named) memcpy(ops, out->ops, named * sizeof *ops);
+    bool found = named && minimize_ops(h, judge, out, ops, &count, &out->maybe_fewer, b);
+    if (found) result_ops(out, ops, count);
+    free(ops);
+    if (!found) out->maybe_fewer = true;
+    return found && count < named;
 }
 
 static void add_text(struct check_result *out, const struct buffer *text) {
@@ -146,11 +159,14 @@ void check_with_evidence(const struct history *h, const struct evidence *e, cons
     struct buffer text = {0};
     bool complete = expected_complete(h, out);
     struct history shown = complete ? *h : expected_dropped(h, out->ops, out->ops_count);
-    bool cut = cut_down(&shown, &judge, out, &b);
+    bool small = h->count <= OPS_TO_START_FROM_MAX;
+    /* Else what is wrong by itself says nothing: what was left out is missing from it. */
+    bool whole_story = small || explain_each_other(&shown, &judge, out->ops, out->ops_count, &b);
+    bool cut = whole_story && (small ? cut_down_small : cut_down_large)(&shown, &judge, out, &b);
     if (cut && complete && e->words != KEEP_WORDS) tell_again(h, e, &a, out, &b);
     if (!complete) buffer_printf(&text, CAS_NOTE);
     if (out->maybe_fewer) buffer_printf(&text, "\nPerhaps fewer operations would do: not all was tried.\n");
-    if (e->object) show_orders(&shown, e, out, &text);
+    if (e->object && whole_story) show_orders(&shown, e, out, &text);
     if (!complete) {
         free(shown.f);
         free(shown.argument);

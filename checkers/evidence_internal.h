@@ -33,6 +33,10 @@ bool minimize_ops(const struct history *h, const struct judge *judge, const stru
  * explain it. Has room for all of h, which is small. Returns how many they are now. */
 uint32_t add_explanations(const struct history *h, const struct judge *judge, uint32_t *ops, uint32_t count,
                           struct budget *b);
+/* True if every operation among these that observed something could have observed it from the others, however they
+ * ended: then what they cannot do together is what is wrong, and not what was left out. */
+bool explain_each_other(const struct history *h, const struct judge *judge, const uint32_t *ops, uint32_t count,
+                        struct budget *b);
 
 /* Adds to the operations who set what each cas among them expected. False, and nothing added: it takes too many. */
 bool expected_complete(const struct history *h, struct check_result *out);

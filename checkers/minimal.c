@@ -331,3 +331,21 @@ uint32_t add_explanations(const struct history *h, const struct judge *judge, ui
     free(all);
     return count;
 }
+
+bool explain_each_other(const struct history *h, const struct judge *judge, const uint32_t *ops, uint32_t count,
+                        struct budget *b) {
+    uint32_t *all = xmalloc(((size_t)count + 1) * sizeof *all);
+    struct minimizer k = {.h = h, .judge = judge, .budget = b, .ops = all, .all = ops, .work_left = WORK_MAX};
+    bool all_explained = true;
+    k.count = k.all_count = count;
+    k.part = part_make(h, count + 1);
+    k.keep = xmalloc((size_t)count + 1);
+    memset(k.keep, 1, count);
+    for (uint32_t i = 0; i < count; i++) all[i] = i;
+    for (uint32_t i = 0; i < count && all_explained; i++)
+        all_explained = !returns_something(h, ops[i]) || is_explained(&k, i, RESTS_IN_TIME);
+    part_free(&k.part);
+    free(k.keep);
+    free(all);
+    return all_explained;
+}

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "checkers/checkers.h"
+
 /* --- the sequential objects --------------------------------------------------------------------------------------- */
 
 #define OPS_MAX 20u
@@ -406,4 +408,14 @@ bool plant_stale_read(struct prng *p, struct history *h, uint32_t from) {
         }
     }
     return false;
+}
+
+void print_history(const struct history *h) {
+    struct buffer text = {0};
+    uint32_t *ops = xmalloc(((size_t)h->count + 1) * sizeof *ops);
+    for (uint32_t op = 0; op < h->count; op++) ops[op] = op;
+    check_print_ops(h, ops, h->count, &text);
+    fprintf(stderr, "%.*s", (int)text.size, (const char *)text.data);
+    buffer_free(&text);
+    free(ops);
 }

@@ -33,6 +33,8 @@ struct history *history_of(const struct history *h, const uint32_t *ops, uint32_
  * such a read behind operation `from`. */
 bool plant_stale_read(struct prng *p, struct history *h, uint32_t from);
 
+void print_history(const struct history *h); /* all operations, on stderr */
+
 /* By hand: `ok` records an operation that lasted from begin to end. */
 uint32_t add_op(struct history *h, uint32_t process, uint64_t begin, uint64_t end, uint16_t f, const char *key,
                 struct value argument, enum op_status status, struct value result);

@@ -42,3 +42,8 @@ static int by_value(const void *a, const void *b) {
 void sort_u64(uint64_t *values, size_t count) {
     qsort(values, count, sizeof *values, by_value);
 }
+
+uint32_t rounds(uint32_t full) {
+    if (getenv("HARROW_TEST_LONG")) return 20 * full;
+    return getenv("HARROW_TEST_QUICK") ? full / 20 + 1 : full;
+}

@@ -9,6 +9,8 @@
 int folder_remove(const char *path);
 /* Reads one line, without its newline, into line[size]; fails the test if it does not come in time. */
 void read_line(int fd, char *line, size_t size);
+/* How often a test goes round: a twentieth with HARROW_TEST_QUICK (valgrind), twenty times with HARROW_TEST_LONG. */
+uint32_t rounds(uint32_t full);
 void sort_u64(uint64_t *values, size_t count);
 
 #endif

@@ -11,24 +11,10 @@
 
 #include "tests/check_histories.h"
 #include "tests/collection_histories.h"
+#include "tests/support.h"
 
 #define I VALUE_OF_INT
 #define NIL VALUE_OF_NIL
-
-static uint32_t rounds(uint32_t count) {
-    if (getenv("HARROW_TEST_LONG")) return 20 * count;
-    return getenv("HARROW_TEST_QUICK") ? count / 20 + 1 : count;
-}
-
-static void print_history(const struct history *h) {
-    struct buffer text = {0};
-    uint32_t *ops = malloc((h->count + 1) * sizeof *ops);
-    for (uint32_t op = 0; op < h->count; op++) ops[op] = op;
-    check_print_ops(h, ops, h->count, &text);
-    fprintf(stderr, "%.*s", (int)text.size, (const char *)text.data);
-    buffer_free(&text);
-    free(ops);
-}
 
 typedef void check_function(const struct history *, const struct check_options *, struct check_result *);
 

@@ -212,17 +212,29 @@ static void captures_at_both_ends_of_a_cut_show_not_one_frame_across(void **stat
 
 /* --- delays, by a foreign ping-pong ------------------------------------------------------------------------------- */
 
+/* What is delayed by the switch is held against what is not, where the other side takes its time instead: both play at
+ * once, so whatever else this machine does delays both. */
+enum { BY_SWITCH, BY_WALL, WAYS };
+
 struct wall { /* what comes is sent back */
     int listener;
+    uint64_t delay_ns, jitter_ns; /* before it is: spread evenly over delay - jitter to delay + jitter */
     pthread_t thread;
 };
+
+#define GOLDEN_RATIO 0.6180339887498949 /* the fractions of its multiples are spread evenly, wherever one stops */
 
 static void *send_back(void *ctx) {
     const struct wall *w = ctx;
     int fd = accept(w->listener, NULL, NULL);
     char bytes[64];
-    for (ssize_t got; (got = recv(fd, bytes, sizeof bytes, 0)) > 0;)
+    double spread = 0.5;
+    for (ssize_t got; (got = recv(fd, bytes, sizeof bytes, 0)) > 0;) {
+        uint64_t wait_ns = w->delay_ns - w->jitter_ns + (uint64_t)(2 * spread * (double)w->jitter_ns);
+        spread += spread + GOLDEN_RATIO < 1 ? GOLDEN_RATIO : GOLDEN_RATIO - 1;
+        if (wait_ns) clock_nanosleep(CLOCK_MONOTONIC, 0, &(struct timespec){.tv_nsec = (long)wait_ns}, NULL);
         if (send(fd, bytes, (size_t)got, MSG_NOSIGNAL) != got) break;
+    }
     close(fd);
     return NULL;
 }
@@ -234,26 +246,20 @@ static const char player[] = "exec 4<>/dev/tcp/$1/$2\n"
                              "  echo $((b - a))\n"
                              "done\n";
 
-/* The same without a network: how long 50 ms are to a shell that sleeps. */
-static const char sleeper[] = "for ((i = 0; i < $3; i++)); do\n"
-                              "  a=${EPOCHREALTIME/./}; read -t 0.05 -r x <&3; b=${EPOCHREALTIME/./}\n"
-                              "  echo $((b - a))\n"
-                              "done\n";
-
 struct shell {
     struct process *process;
     int hear;
 };
 
-static struct shell start_shell(const struct stage *t, const char *script, int number, int pass) {
+static struct shell start_shell(const struct stage *t, int number) {
     struct error e = {{0}};
     char port[16], rounds[16];
     int ends[2];
     assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
     snprintf(port, sizeof port, "%d", PORT + number);
     snprintf(rounds, sizeof rounds, "%d", ROUNDS);
-    const char *const argv[] = {"bash", "-c", script, "shell", t->network.address[1], port, rounds, NULL};
-    struct process_options o = {.argv = argv, .output = ends[1], .network = t->network.endpoint[0], .pass = pass};
+    const char *const argv[] = {"bash", "-c", player, "shell", t->network.address[1], port, rounds, NULL};
+    struct process_options o = {.argv = argv, .output = ends[1], .network = t->network.endpoint[0], .pass = -1};
     struct shell s = {process_start(&o, &e), ends[0]};
     if (!s.process) fail_msg("%s", e.text);
     close(ends[1]);
@@ -282,86 +288,72 @@ static void hear_out(struct shell *s, struct trips *out) {
     process_free(s->process);
 }
 
-/* Sorted round trips of so many players at once, each at a port of its own, and naps taken meanwhile. */
-static void play(struct stage *t, int players, struct trips *trips, struct trips *naps) {
-    struct wall walls[PLAYERS];
-    struct shell shells[PLAYERS];
-    int never[2];
-    trips->count = naps->count = 0;
+/* Sorted round trips of so many players each way, all at once, each at a port of its own. Frames of a lane keep their
+ * order, which would make those behind a slow one slow too: a lane for each. */
+static void play(struct stage *t, int players, uint64_t delay_ns, uint64_t jitter_ns, struct trips trips[WAYS]) {
+    struct wall walls[WAYS * PLAYERS];
+    struct shell shells[WAYS * PLAYERS];
+    uint32_t rules[PLAYERS];
     for (int i = 0; i < players; i++) {
-        walls[i].listener = socket_at(t, 1, SOCK_STREAM, (uint16_t)(PORT + i));
+        char filter[64];
+        snprintf(filter, sizeof filter, "tcp dst port %d", PORT + WAYS * i + BY_SWITCH);
+        rules[i] = rule(t, 0, 1, (struct link_condition){.delay_ns = delay_ns, .jitter_ns = jitter_ns}, filter);
+    }
+    for (int i = 0; i < WAYS * players; i++) {
+        walls[i] = (struct wall){.listener = socket_at(t, 1, SOCK_STREAM, (uint16_t)(PORT + i))};
+        if (i % WAYS == BY_WALL) {
+            walls[i].delay_ns = delay_ns;
+            walls[i].jitter_ns = jitter_ns;
+        }
         assert_int_equal(listen(walls[i].listener, 1), 0);
         assert_int_equal(pthread_create(&walls[i].thread, NULL, send_back, &walls[i]), 0);
-        shells[i] = start_shell(t, player, i, -1);
+        shells[i] = start_shell(t, i);
     }
-    assert_int_equal(pipe2(never, O_CLOEXEC), 0);
-    struct shell napping = start_shell(t, sleeper, 0, never[0]);
-    for (int i = 0; i < players; i++) {
-        hear_out(&shells[i], trips);
+    for (int way = 0; way < WAYS; way++) trips[way].count = 0;
+    for (int i = 0; i < WAYS * players; i++) {
+        hear_out(&shells[i], &trips[i % WAYS]);
         pthread_join(walls[i].thread, NULL);
         close(walls[i].listener);
     }
-    hear_out(&napping, naps);
-    close(never[0]);
-    close(never[1]);
-    assert_int_equal(trips->count, players * ROUNDS);
-    assert_int_equal(naps->count, ROUNDS);
-    sort_u64(trips->us, trips->count);
-    sort_u64(naps->us, naps->count);
+    for (int i = 0; i < players; i++) assert_true(switch_rule_remove(t->s, rules[i]).affected >= ROUNDS);
+    for (int way = 0; way < WAYS; way++) {
+        assert_int_equal(trips[way].count, players * ROUNDS);
+        sort_u64(trips[way].us, trips[way].count);
+    }
 }
 
-/* Where a shell's nap of 50 ms takes a quarter of a millisecond more, no shell can tell a millisecond of delay. */
-static void require_time(struct stage *t, const struct trips *naps) {
-    uint64_t nap_us = percentile_us(naps, 50);
-    if (nap_us <= 50250) return;
-    printf("# skipped: this machine is too busy: a nap of 50 ms takes %ju us\n", nap_us);
-    stage_close(t);
-    skip();
-}
-
-/* What was added to a median round trip, beside what a shell adds to any wait. */
-static uint64_t added_us(const struct trips *slow, const struct trips *plain, const struct trips *naps) {
-    return percentile_us(slow, 50) - percentile_us(plain, 50) - (percentile_us(naps, 50) - 50000);
+static void assert_alike(const struct trips trips[WAYS], size_t percent) {
+    uint64_t by_switch_us = percentile_us(&trips[BY_SWITCH], percent);
+    uint64_t by_wall_us = percentile_us(&trips[BY_WALL], percent);
+    printf("# round trips, p%zu: %ju us by the switch, %ju us by a wall that waits\n", percent, by_switch_us,
+           by_wall_us);
+    assert_in_range(by_switch_us, by_wall_us - 1000, by_wall_us + 1000);
 }
 
 static void a_foreign_ping_pong_sees_a_delay_of_50_ms(void **state) {
     (void)state;
-    static struct trips plain, slow, naps;
+    static struct trips trips[WAYS];
     struct stage t;
     stage_open(&t, NULL);
-    play(&t, 1, &plain, &naps);
-    uint32_t id = rule(&t, 0, 1, (struct link_condition){.delay_ns = 50 * NS_PER_MS}, NULL);
-    play(&t, 1, &slow, &naps);
-    uint64_t more_us = added_us(&slow, &plain, &naps);
-    printf("# round trips: p50 %ju us, with 50 ms of delay %ju us more\n", percentile_us(&plain, 50), more_us);
-    assert_true(slow.us[0] >= 50000);
-    require_time(&t, &naps);
-    assert_in_range(more_us, 49000, 51000);
-    assert_true(switch_rule_remove(t.s, id).affected >= ROUNDS);
+    play(&t, 1, 50 * NS_PER_MS, 0, trips);
+    assert_true(trips[BY_SWITCH].us[0] >= 50000);
+    assert_alike(trips, 50);
     stage_close(&t);
 }
 
 /* 50 +- 10 ms, uniform: the median of n draws is off by 10 ms / sqrt(n), so that 1 ms is five standard deviations of
- * 2,525. Frames of a lane keep their order, which would make those behind a slow one slow too: a lane for each. */
-static void a_foreign_ping_pong_sees_the_middle_of_50_ms_and_10_ms_of_jitter(void **state) {
+ * 2,525; the other percentiles are closer. */
+static void a_foreign_ping_pong_sees_the_spread_of_50_ms_and_10_ms_of_jitter(void **state) {
     (void)state;
-    static struct trips plain, slow, naps;
+    static struct trips trips[WAYS];
     struct stage t;
     stage_open(&t, NULL);
-    play(&t, 1, &plain, &naps);
-    for (int i = 0; i < PLAYERS; i++) {
-        char filter[64];
-        snprintf(filter, sizeof filter, "tcp dst port %d", PORT + i);
-        rule(&t, 0, 1, (struct link_condition){.delay_ns = 50 * NS_PER_MS, .jitter_ns = 10 * NS_PER_MS}, filter);
-    }
-    play(&t, PLAYERS, &slow, &naps);
-    uint64_t more_us = added_us(&slow, &plain, &naps);
-    printf("# round trips of %d at once: with 50 +- 10 ms p1 %ju us, p50 %ju us, p99 %ju us\n", PLAYERS,
-           percentile_us(&slow, 1), percentile_us(&slow, 50), percentile_us(&slow, 99));
-    assert_true(slow.us[0] >= 40000);
-    require_time(&t, &naps);
-    assert_in_range(more_us, 49000, 51000);
-    assert_in_range(percentile_us(&slow, 1), 40000, 41500);
+    play(&t, PLAYERS, 50 * NS_PER_MS, 10 * NS_PER_MS, trips);
+    assert_true(trips[BY_SWITCH].us[0] >= 40000);
+    assert_alike(trips, 1);
+    assert_alike(trips, 10);
+    assert_alike(trips, 50);
+    assert_alike(trips, 90);
     stage_close(&t);
 }
 
@@ -377,7 +369,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(captures_at_both_ends_of_a_cut_show_not_one_frame_across),
         cmocka_unit_test(a_foreign_ping_pong_sees_a_delay_of_50_ms),
-        cmocka_unit_test(a_foreign_ping_pong_sees_the_middle_of_50_ms_and_10_ms_of_jitter),
+        cmocka_unit_test(a_foreign_ping_pong_sees_the_spread_of_50_ms_and_10_ms_of_jitter),
     };
     return cmocka_run_group_tests_name("ground truth", tests, NULL, NULL);
 }

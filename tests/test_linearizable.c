@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "checkers/checkers.h"
 #include "tests/check_histories.h"
+#include "tests/support.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,11 +11,6 @@
 #include <stdlib.h>
 
 #include <cmocka.h>
-
-static uint32_t rounds(uint32_t full) {
-    if (getenv("HARROW_TEST_LONG")) return 20 * full;
-    return getenv("HARROW_TEST_QUICK") ? full / 20 + 1 : full;
-}
 
 static const char *const model_names[] = {"register", "cas-register", "kv", "counter", "list"};
 #define MODELS (sizeof model_names / sizeof *model_names)
@@ -31,16 +27,6 @@ static struct check_result check(const struct history *h, const char *model) {
         assert_true(r.ops_count > 0);
     }
     return r;
-}
-
-static void print_history(const struct history *h) {
-    struct buffer text = {0};
-    uint32_t *ops = malloc((h->count + 1) * sizeof *ops);
-    for (uint32_t op = 0; op < h->count; op++) ops[op] = op;
-    check_print_ops(h, ops, h->count, &text);
-    fprintf(stderr, "%.*s", (int)text.size, (const char *)text.data);
-    buffer_free(&text);
-    free(ops);
 }
 
 /* --- the oracle --------------------------------------------------------------------------------------------------- */

@@ -2,6 +2,7 @@
  * queue, name the operation at which a history goes wrong, and whatever a model does, the answer is a clear one. */
 #include "harness/script/script.h"
 #include "tests/check_histories.h"
+#include "tests/support.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,10 +11,6 @@
 #include <time.h>
 
 #include <cmocka.h>
-
-static uint32_t rounds(uint32_t full) {
-    return getenv("HARROW_TEST_QUICK") ? full / 20 + 1 : full;
-}
 
 static struct script *model_of(const char *text) {
     struct error e = {""};
@@ -38,16 +35,6 @@ static enum verdict verdict_of(struct script *s, const struct history *h) {
     enum verdict verdict = r.verdict;
     check_result_free(&r);
     return verdict;
-}
-
-static void print_history(const struct history *h) {
-    struct buffer text = {0};
-    uint32_t *ops = malloc((h->count + 1) * sizeof *ops);
-    for (uint32_t op = 0; op < h->count; op++) ops[op] = op;
-    check_print_ops(h, ops, h->count, &text);
-    fprintf(stderr, "%.*s", (int)text.size, (const char *)text.data);
-    buffer_free(&text);
-    free(ops);
 }
 
 /* --- beside the built-in models ----------------------------------------------------------------------------------- */

@@ -2,6 +2,7 @@
  * chunks, installed. Elections, replication and reads are in test_raft.c. */
 #include "targets/protocols/raft/raft_internal.h"
 #include "tests/raft_cluster.h"
+#include "tests/support.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,10 +10,6 @@
 #include <stdlib.h>
 
 #include <cmocka.h>
-
-static uint32_t rounds(uint32_t full) {
-    return getenv("HARROW_TEST_QUICK") ? full / 20 + 1 : full;
-}
 
 /* --- messages ----------------------------------------------------------------------------------------------------- */
 

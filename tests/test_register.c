@@ -4,6 +4,7 @@
 #include "checkers/search_internal.h"
 #include "harness/bench/histories.h"
 #include "tests/check_histories.h"
+#include "tests/support.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,11 +12,6 @@
 #include <stdlib.h>
 
 #include <cmocka.h>
-
-static uint32_t rounds(uint32_t count) {
-    if (getenv("HARROW_TEST_LONG")) return 20 * count;
-    return getenv("HARROW_TEST_QUICK") ? count / 20 + 1 : count;
-}
 
 /* --- histories ---------------------------------------------------------------------------------------------------- */
 
@@ -135,15 +131,6 @@ static struct history *draw_history(struct prng *p, bool repeats) {
     }
     qsort(ops, t.ops, sizeof *ops, by_begin);
     return record(ops, t.ops);
-}
-
-static void print_history(const struct history *h) {
-    struct buffer text = {0};
-    uint32_t ops[OPS_MAX];
-    for (uint32_t op = 0; op < h->count; op++) ops[op] = op;
-    check_print_ops(h, ops, h->count, &text);
-    fprintf(stderr, "%.*s", (int)text.size, (const char *)text.data);
-    buffer_free(&text);
 }
 
 /* --- an oracle of calls ------------------------------------------------------------------------------------------- */

@@ -4,6 +4,7 @@
 #include "checkers/checkers.h"
 #include "harness/sim/sim_internal.h"
 #include "tests/sim_driver.h"
+#include "tests/support.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,10 +12,6 @@
 #include <stdlib.h>
 
 #include <cmocka.h>
-
-static uint32_t rounds(uint32_t full) {
-    return getenv("HARROW_TEST_QUICK") ? full / 20 + 1 : full;
-}
 
 enum { ALL_FAULTS = (1u << FAULT_KINDS) - 1 };
 

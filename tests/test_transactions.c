@@ -2,6 +2,8 @@
  * HARROW_TEST_LONG=1 tries a million of these. */
 #include "harness/bench/transactions.h"
 #include "history/jsonl.h"
+#include "tests/check_histories.h"
+#include "tests/support.h"
 #include "tests/transaction_histories.h"
 
 #include <setjmp.h>
@@ -13,21 +15,6 @@
 
 #define LISTS TRANSACTIONS_LIST_APPEND
 #define REGISTERS TRANSACTIONS_RW_REGISTER
-
-static uint32_t rounds(uint32_t count) {
-    if (getenv("HARROW_TEST_LONG")) return 20 * count;
-    return getenv("HARROW_TEST_QUICK") ? count / 20 + 1 : count;
-}
-
-static void print_history(const struct history *h) {
-    struct buffer text = {0};
-    uint32_t *ops = malloc((h->count + 1) * sizeof *ops);
-    for (uint32_t op = 0; op < h->count; op++) ops[op] = op;
-    check_print_ops(h, ops, h->count, &text);
-    fprintf(stderr, "%.*s", (int)text.size, (const char *)text.data);
-    buffer_free(&text);
-    free(ops);
-}
 
 static struct check_result check(const struct history *h, enum transactions_workload w, const char *model) {
     struct check_result r;

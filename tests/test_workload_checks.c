@@ -2,6 +2,7 @@
  * violation of each kind; and the checks about the run as such, by hand. */
 #include "checkers/checkers.h"
 #include "tests/check_histories.h"
+#include "tests/support.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,19 +16,9 @@
 
 typedef void check_function(const struct history *h, const struct check_options *o, struct check_result *out);
 
-static uint32_t rounds(uint32_t full) {
-    return getenv("HARROW_TEST_QUICK") ? full / 20 + 1 : full;
-}
-
-static void print_history(const struct history *h, const struct check_result *r) {
-    struct buffer text = {0};
-    uint32_t *ops = malloc((h->count + 1) * sizeof *ops);
-    for (uint32_t op = 0; op < h->count; op++) ops[op] = op;
-    check_print_ops(h, ops, h->count, &text);
-    fprintf(stderr, "%.*s%s: %s\n%s\n", (int)text.size, (const char *)text.data, verdict_name(r->verdict), r->detail,
-            r->explanation ? r->explanation : "");
-    buffer_free(&text);
-    free(ops);
+static void print_judged(const struct history *h, const struct check_result *r) {
+    print_history(h);
+    fprintf(stderr, "%s: %s\n%s\n", verdict_name(r->verdict), r->detail, r->explanation ? r->explanation : "");
 }
 
 /* `says` has to be in the detail or, where the history may show more than one thing, in the explanation. */
@@ -36,7 +27,7 @@ static void expect(const struct history *h, check_function *check, enum verdict 
     check(h, NULL, &r);
     bool told = !says || strstr(r.detail, says) || (r.explanation && strstr(r.explanation, says));
     if (r.verdict != verdict || !told || strchr(r.detail, '\n')) {
-        print_history(h, &r);
+        print_judged(h, &r);
         fprintf(stderr, "expected %s: %s\n", verdict_name(verdict), says ? says : "");
         fail();
     }
@@ -79,7 +70,7 @@ static void agrees_with_oracle(check_function *check, const char *model, bool ex
         passed += r.verdict != VERDICT_INVALID;
         if (wrong) {
             fprintf(stderr, "%s, seed %llu: wrong verdict\n", model, (unsigned long long)seed);
-            print_history(h, &r);
+            print_judged(h, &r);
             fail();
         }
         check_result_free(&r);
@@ -372,7 +363,7 @@ static void expect_available(const struct history *h, uint64_t within_ns, bool d
     struct check_result r;
     check_available(h, within_ns, during, end_ns, &r);
     if (r.verdict != verdict || !strstr(r.detail, says)) {
-        print_history(h, &r);
+        print_judged(h, &r);
         fail();
     }
     check_result_free(&r);
