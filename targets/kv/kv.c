@@ -284,6 +284,27 @@ size_t kv_read(const struct kv *kv, struct bytes command, uint8_t *out, size_t c
     return kv_result_encode(&result, out, capacity);
 }
 
+static uint32_t touch(struct kv_touched *out, uint32_t count, uint64_t hash, bool reads_only) {
+    for (uint32_t i = 0; i < count; i++) {
+        if (out[i].hash != hash) continue;
+        out[i].reads_only &= reads_only;
+        return count;
+    }
+    out[count] = (struct kv_touched){hash, reads_only};
+    return count + 1;
+}
+
+uint32_t kv_footprint(struct bytes command, struct kv_touched out[KV_TOUCHED_MAX]) {
+    struct kv_command c;
+    uint32_t count = 0;
+    if (!kv_command_decode(command, &c)) return 0;
+    /* All that open sessions share session 0: their numbers are given in order. */
+    if (c.session != 0 || c.ops_count == 0) count = touch(out, count, hash_mix(UINT64_C(0x73657373), c.session), false);
+    for (uint8_t i = 0; i < c.ops_count; i++)
+        count = touch(out, count, kv_key_hash(c.ops[i].key), c.ops[i].kind == KV_GET);
+    return count;
+}
+
 /* --- life --------------------------------------------------------------------------------------------------------- */
 
 struct kv *kv_new(const struct kv_rules *rules) {
