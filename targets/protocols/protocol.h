@@ -30,7 +30,7 @@ struct limits {
     uint32_t inflight_max;      /* unanswered append messages per follower */
 };
 
-#define FOOTPRINT_MAX 17 /* 16 operations and a session */
+#define FOOTPRINT_MAX 18 /* 16 operations, a session, and one to spare */
 struct footprint {
     uint64_t key;
     bool reads_only;
@@ -213,6 +213,6 @@ struct protocol {
     size_t (*describe)(struct bytes message, char *out, size_t capacity);
 };
 
-extern const struct protocol raft_protocol;
+extern const struct protocol raft_protocol, multipaxos_protocol;
 
 #endif
