@@ -37,7 +37,7 @@ struct oracle_of {
     void (*step)(struct oracle *o, uint8_t node, const struct probe *p); /* seen[node] is still of before */
     uint64_t (*committed)(const struct oracle *o); /* the last index that anyone committed; orders_all only */
 };
-extern const struct oracle_of oracle_of_raft, oracle_of_multipaxos;
+extern const struct oracle_of oracle_of_raft, oracle_of_multipaxos, oracle_of_paxos, oracle_of_epaxos;
 
 /* Reports a violation; the first one explains, later ones follow from it and are dropped. */
 void oracle_fail(struct oracle *o, const char *invariant, const char *format, ...) PRINTF_LIKE(3, 4);

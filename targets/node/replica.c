@@ -61,6 +61,7 @@ struct replica *replica_new(const struct protocol *p, const struct mutant *m, co
     r->fx.scratch_capacity = p->scratch_needed(c);
     r->fx.scratch = xmalloc(r->fx.scratch_capacity);
     r->kv = kv_new(m ? m->kv_rules : NULL);
+    kv_set_partial_order(r->kv, !p->orders_all);
     r->reads = xcalloc(c->limits.reads_max, sizeof *r->reads);
     r->free_reads = xcalloc(c->limits.reads_max, sizeof *r->free_reads);
     r->result = xmalloc(KV_RESULT_BYTES_MAX);

@@ -213,6 +213,6 @@ struct protocol {
     size_t (*describe)(struct bytes message, char *out, size_t capacity);
 };
 
-extern const struct protocol raft_protocol, multipaxos_protocol;
+extern const struct protocol raft_protocol, multipaxos_protocol, paxos_protocol, epaxos_protocol;
 
 #endif
