@@ -4,6 +4,7 @@
 
 #include "harness/sim/oracle_internal.h"
 #include "targets/protocols/multipaxos/multipaxos.h"
+#include "targets/protocols/paxos/paxos.h"
 #include "targets/protocols/slots.h"
 
 struct disk_write { /* a write under way */
@@ -154,7 +155,9 @@ static void on_accepted(struct oracle *o, uint8_t node, const struct slot_record
     if (r->ballot < promised)
         oracle_fail(o, "promises are kept", "n%u accepted slot %llu at ballot %llu after it had promised %llu",
                     node + 1u, U(r->slot), U(r->ballot), U(promised));
-    if (r->ballot > promised)
+    if (o->of->protocol->leaderless) /* to accept is to promise */
+        s->promised = r->ballot;
+    else if (r->ballot > promised)
         oracle_fail(o, "promised >= accepted", "n%u accepted slot %llu at ballot %llu, its promise stands at %llu",
                     node + 1u, U(r->slot), U(r->ballot), U(promised));
     s->accepted = r->ballot;
@@ -171,12 +174,22 @@ static void on_accepted(struct oracle *o, uint8_t node, const struct slot_record
                     node + 1u, U(r->slot), U(r->ballot), U(c->ballot));
 }
 
+/* Told by another that it is chosen. */
+static void on_learnt(struct oracle *o, uint8_t node, uint64_t slot, uint64_t hash) {
+    const struct chosen *c = chosen_of(of(o), slot);
+    if (c->ballot == 0 || c->hash != hash)
+        oracle_fail(o, "learnt means chosen", "n%u recorded a value for slot %llu as chosen, which %s", node + 1u,
+                    U(slot), c->ballot ? "is another than that on a majority of disks" : "no majority of disks holds");
+    slot_of(&of(o)->node[node], slot)->accepted = BALLOT_CHOSEN;
+}
+
 static void on_append(struct oracle *o, uint8_t node, const struct effect *e) {
     struct entry entry = {.index = e->index, .term = e->term, .kind = e->entry_kind, .payload = e->bytes};
     struct slot_record r;
     if (!slot_record_decode(&entry, &r) || r.type == RECORD_FOUND) return;
     uint64_t hash = value_hash(r.kind, r.value);
     if (r.type == RECORD_ACCEPTED) on_accepted(o, node, &r, hash);
+    if (r.type == RECORD_CHOSEN) on_learnt(o, node, r.slot, hash);
     if (r.type == RECORD_PROMISED) {
         struct slot_seen *s = slot_of(&of(o)->node[node], r.slot);
         if (r.ballot < s->promised)
@@ -194,6 +207,7 @@ static void on_append(struct oracle *o, uint8_t node, const struct effect *e) {
 
 static void on_meta(struct oracle *o, uint8_t node, const struct effect *e) {
     struct paxos_node *n = &of(o)->node[node];
+    if (o->of->protocol->leaderless) return; /* how far it knows, no promise */
     if (e->term < n->promised)
         oracle_fail(o, "promises rise", "n%u promised ballot %llu after %llu", node + 1u, U(e->term), U(n->promised));
     n->promised = e->term;
@@ -209,6 +223,7 @@ static void disk_accepts(struct oracle *o, uint8_t node, const struct disk_write
         return;
     }
     s->disk_accepted = w->ballot;
+    if (w->type == RECORD_CHOSEN) return;
     struct vote *v = vote_for(of(o), w->slot, w->ballot, w->hash);
     uint32_t before = (uint32_t)__builtin_popcount(v->disks);
     v->disks |= 1u << node;
@@ -262,6 +277,23 @@ static void boot(struct oracle *o, uint8_t node, const struct durable *d) {
 
 /* --- what leaves a node ------------------------------------------------------------------------------------------- */
 
+/* Of one slot: what it says is on its disk, or decided. */
+static void check_said(struct oracle *o, uint8_t node, uint64_t slot, uint64_t ballot, bool accepted) {
+    struct paxos_node *n = &of(o)->node[node];
+    if (slot <= o->seen[node].commit || slot <= n->disk_snapshot) return;
+    const struct slot_seen *s = slot_of(n, slot);
+    if (s->disk_accepted < ballot && (accepted || s->disk_promised < ballot))
+        oracle_fail(o, accepted ? "durable before accepted" : "durable before promised",
+                    "n%u answered ballot %llu of slot %llu, its disk holds the promise %llu and accepted at %llu",
+                    node + 1u, U(ballot), U(slot), U(s->disk_promised), U(s->disk_accepted));
+}
+
+static void on_send_of_slot(struct oracle *o, uint8_t node, const struct effect *e) {
+    struct paxos_message m;
+    if (e->message_kind != PAXOS_PROMISE && e->message_kind != PAXOS_ACCEPTED) return;
+    if (paxos_decode(e->bytes, &m) && m.success) check_said(o, node, m.slot, m.ballot, m.kind == PAXOS_ACCEPTED);
+}
+
 static void on_send(struct oracle *o, uint8_t node, const struct effect *e) {
     struct paxos_node *n = &of(o)->node[node];
     struct multipaxos_message m;
@@ -270,15 +302,8 @@ static void on_send(struct oracle *o, uint8_t node, const struct effect *e) {
     if (n->disk_promised < m.ballot)
         oracle_fail(o, "durable before promised", "n%u answered ballot %llu, its disk holds the promise %llu",
                     node + 1u, U(m.ballot), U(n->disk_promised));
-    for (uint32_t i = 0; m.kind == MULTIPAXOS_ACCEPTED && i < m.entries; i++) {
-        uint64_t slot = m.slot + i;
-        if (slot <= o->seen[node].commit || slot <= n->disk_snapshot) continue;
-        if (slot_of(n, slot)->disk_accepted < m.ballot)
-            oracle_fail(o, "durable before accepted",
-                        "n%u said that it accepted slot %llu at ballot %llu, its disk "
-                        "holds it at %llu",
-                        node + 1u, U(slot), U(m.ballot), U(slot_of(n, slot)->disk_accepted));
-    }
+    for (uint32_t i = 0; m.kind == MULTIPAXOS_ACCEPTED && i < m.entries; i++)
+        check_said(o, node, m.slot + i, m.ballot, true);
 }
 
 static void on_leader(struct oracle *o, uint8_t node, uint64_t ballot) {
@@ -291,7 +316,7 @@ static void on_leader(struct oracle *o, uint8_t node, uint64_t ballot) {
 }
 
 static void on_apply(struct oracle *o, uint8_t node, const struct effect *e) {
-    const struct chosen *c = chosen_of(of(o), e->instance);
+    const struct chosen *c = chosen_of(of(o), e->instance); /* a value of basic Paxos is applied in parts: on_learnt */
     if (c->ballot && c->hash != value_hash(e->entry_kind, e->bytes))
         oracle_fail(o, "what is applied is chosen", "n%u applied another value for slot %llu than was chosen",
                     node + 1u, U(e->instance));
@@ -301,8 +326,10 @@ static void effect(struct oracle *o, uint8_t node, const struct effect *e) {
     switch ((enum effect_kind)e->kind) {
     case EFFECT_APPEND: on_append(o, node, e); break;
     case EFFECT_META: on_meta(o, node, e); break;
-    case EFFECT_SEND: on_send(o, node, e); break;
-    case EFFECT_APPLY: on_apply(o, node, e); break;
+    case EFFECT_SEND: (o->of->protocol->leaderless ? on_send_of_slot : on_send)(o, node, e); break;
+    case EFFECT_APPLY:
+        if (!o->of->protocol->leaderless) on_apply(o, node, e);
+        break;
     case EFFECT_ROLE:
         if (e->role == PROTOCOL_LEADER) on_leader(o, node, e->term);
         break;
@@ -331,13 +358,8 @@ static uint64_t committed(const struct oracle *o) {
     return of(o)->committed;
 }
 
-const struct oracle_of oracle_of_multipaxos = {.protocol = &multipaxos_protocol,
-                                               .create = create,
-                                               .destroy = destroy,
-                                               .reset = reset,
-                                               .boot = boot,
-                                               .crash = crash,
-                                               .effect = effect,
-                                               .durable = durable,
-                                               .step = step,
-                                               .committed = committed};
+#define PAXOS_PART                                                                                                     \
+    .create = create, .destroy = destroy, .reset = reset, .boot = boot, .crash = crash, .effect = effect,              \
+    .durable = durable, .step = step, .committed = committed
+const struct oracle_of oracle_of_multipaxos = {.protocol = &multipaxos_protocol, PAXOS_PART};
+const struct oracle_of oracle_of_paxos = {.protocol = &paxos_protocol, PAXOS_PART};

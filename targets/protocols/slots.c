@@ -126,16 +126,23 @@ static void set_accepted(struct slots *s, struct slot *slot, uint64_t ballot, ui
     if (slot->number > s->top) s->top = slot->number;
 }
 
-struct slot *slots_accept(struct slots *s, uint64_t number, uint64_t ballot, uint8_t kind, struct bytes value,
-                          struct effects *fx) {
-    struct slot_record r = {number, ballot, RECORD_ACCEPTED, kind, value};
-    uint64_t place = slots_in_window(s, number) ? append(s, &r) : 0;
+static struct slot *take_value(struct slots *s, const struct slot_record *r, struct effects *fx) {
+    uint64_t place = slots_in_window(s, r->slot) ? append(s, r) : 0;
     if (place == 0) return NULL;
-    struct slot *slot = open_slot(s, number);
-    set_accepted(s, slot, ballot, place);
+    struct slot *slot = open_slot(s, r->slot);
+    set_accepted(s, slot, r->ballot, place);
     write_last(s, fx);
     slot->written = fx->written;
     return slot;
+}
+
+struct slot *slots_accept(struct slots *s, uint64_t number, uint64_t ballot, uint8_t kind, struct bytes value,
+                          struct effects *fx) {
+    return take_value(s, &(struct slot_record){number, ballot, RECORD_ACCEPTED, kind, value}, fx);
+}
+
+struct slot *slots_choose(struct slots *s, uint64_t number, uint8_t kind, struct bytes value, struct effects *fx) {
+    return take_value(s, &(struct slot_record){number, BALLOT_CHOSEN, RECORD_CHOSEN, kind, value}, fx);
 }
 
 struct slot *slots_promise(struct slots *s, uint64_t number, uint64_t ballot, struct effects *fx) {

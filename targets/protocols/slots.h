@@ -14,8 +14,11 @@ enum record_type {
     RECORD_ACCEPTED, /* the slot's value at a ballot */
     RECORD_PROMISED, /* of one slot, without a value */
     RECORD_FOUND,    /* a value that another acceptor told of; means nothing after a restart */
+    RECORD_CHOSEN,   /* a value that is chosen, whatever was accepted here */
     RECORD_KINDS
 };
+
+#define BALLOT_CHOSEN (UINT64_MAX >> 2) /* above all that are proposed: of a chosen record */
 
 /* A record as an entry: term is the ballot, the payload the slot, type, kind and value. */
 struct slot_record {
@@ -68,6 +71,7 @@ struct bytes slots_found(const struct slots *s, const struct slot *slot, uint8_t
 struct slot *slots_accept(struct slots *s, uint64_t number, uint64_t ballot, uint8_t kind, struct bytes value,
                           struct effects *fx);
 struct slot *slots_promise(struct slots *s, uint64_t number, uint64_t ballot, struct effects *fx);
+struct slot *slots_choose(struct slots *s, uint64_t number, uint8_t kind, struct bytes value, struct effects *fx);
 struct slot *slots_note(struct slots *s, uint64_t number, uint64_t ballot, uint64_t sought_for, uint8_t kind,
                         struct bytes value, struct effects *fx);
 
