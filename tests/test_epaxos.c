@@ -307,7 +307,7 @@ static struct cluster *cluster_new(uint8_t nodes, uint64_t seed, const struct ep
                                     .heartbeat_ns = 50 * NS_PER_MS,
                                     .snapshot_entries = snapshots,
                                     .snapshot_trailing = snapshots / 4,
-                                    .limits = {.log_entries_max = 512,
+                                    .limits = {.log_entries_max = snapshots ? 512 : 2048,
                                                .log_bytes_max = 1 << 16,
                                                .entry_bytes_max = 256,
                                                .message_bytes_max = 512,

@@ -72,14 +72,9 @@ struct instance *epaxos_get(const struct epaxos *e, struct epaxos_id id) {
     return id.number < row->base || id.number > row->high ? NULL : &e->instances[epaxos_slot(e, id)];
 }
 
-/* Executed by all as far as they said, or in a snapshot that whoever lacks it can be sent. */
+/* In a snapshot: whoever lacks it can be sent that, and a restart begins there. */
 static bool may_drop(const struct epaxos *e, uint8_t replica) {
-    const struct row *row = &e->rows[replica];
-    if (row->base > row->frontier) return false;
-    if (row->base <= e->snapshot_frontier[replica]) return true;
-    for (uint8_t q = 0; q < e->c.nodes; q++)
-        if (q != e->c.self && e->peer_frontier[q][replica] < row->base) return false;
-    return true;
+    return e->rows[replica].base <= e->snapshot_frontier[replica];
 }
 
 void epaxos_forget(struct epaxos *e, struct instance *i) {
