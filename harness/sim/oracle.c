@@ -4,7 +4,8 @@
 
 #include "harness/sim/oracle_internal.h"
 
-static const struct oracle_of *const parts[] = {&oracle_of_raft, &oracle_of_multipaxos, &oracle_of_paxos, &oracle_of_epaxos};
+static const struct oracle_of *const parts[] = {&oracle_of_raft, &oracle_of_multipaxos, &oracle_of_paxos,
+                                                &oracle_of_epaxos};
 
 void oracle_fail(struct oracle *o, const char *invariant, const char *format, ...) {
     if (o->name[0]) return;
