@@ -26,12 +26,18 @@ struct verdict { /* on a committed instance */
     struct epaxos_id id;
     uint64_t value;
     uint8_t entry_kind;
+    uint16_t executed; /* mask of replicas, since their last boot or snapshot */
     uint32_t deps[PROTOCOL_NODES_MAX];
     uint32_t keys_first, keys_count; /* in `keys` */
 };
 struct key_of_verdict {
-    struct kv_touched touched;
+    uint32_t number; /* of the key */
+    bool reads_only;
     uint64_t written_by; /* the instance that wrote it last before, plus one; 1: none; 0: nobody can tell yet */
+};
+struct key_seen {
+    uint32_t last_user, last_writer;         /* numbers of users, plus one; 0: none */
+    uint64_t written_by[PROTOCOL_NODES_MAX]; /* by what each replica executed: an instance, plus one; 1: none */
 };
 struct user {                 /* of a key: a committed command, and the user before it */
     uint32_t verdict, before; /* before: plus one; 0: none */
@@ -40,11 +46,10 @@ struct epaxos_oracle {
     struct writes writes[PROTOCOL_NODES_MAX];
     struct map64 preaccepted[PROTOCOL_NODES_MAX]; /* instance -> the leader's value, as the disk holds it */
     struct map64 promised[PROTOCOL_NODES_MAX];    /* instance -> highest ballot on the disk */
-    struct map64 written_by[PROTOCOL_NODES_MAX];  /* key -> instance that wrote it last, plus one */
-    struct map64 executed[PROTOCOL_NODES_MAX];    /* instances, since the last boot or snapshot */
-    bool whole[PROTOCOL_NODES_MAX];               /* it executed from the beginning: no snapshot in between */
     struct map64 verdict_of;                      /* instance -> number of its verdict, plus one */
-    struct map64 users;                           /* key -> its last user, plus one */
+    struct map64 key_of;                          /* hash -> number of the key, plus one */
+    struct key_seen *seen;
+    size_t seen_count, seen_capacity;
     struct verdict *verdicts;
     size_t verdicts_count, verdicts_capacity;
     struct key_of_verdict *keys;
@@ -77,11 +82,10 @@ static void destroy(void *state) {
         free(p->writes[i].items);
         map64_free(&p->preaccepted[i]);
         map64_free(&p->promised[i]);
-        map64_free(&p->written_by[i]);
-        map64_free(&p->executed[i]);
     }
     map64_free(&p->verdict_of);
-    map64_free(&p->users);
+    map64_free(&p->key_of);
+    free(p->seen);
     free(p->verdicts);
     free(p->keys);
     free(p->user);
@@ -94,13 +98,10 @@ static void reset(struct oracle *o) {
         drop_writes(&p->writes[i]);
         map64_clear(&p->preaccepted[i]);
         map64_clear(&p->promised[i]);
-        map64_clear(&p->written_by[i]);
-        map64_clear(&p->executed[i]);
-        p->whole[i] = true;
     }
     map64_clear(&p->verdict_of);
-    map64_clear(&p->users);
-    p->verdicts_count = p->keys_count = p->user_count = 0;
+    map64_clear(&p->key_of);
+    p->seen_count = p->verdicts_count = p->keys_count = p->user_count = 0;
 }
 
 static void *grow(void *items, size_t *capacity, size_t count, size_t size) {
@@ -134,24 +135,41 @@ static void check_visibility(struct oracle *o, const struct verdict *v, uint32_t
     }
 }
 
+static uint32_t add_user(struct epaxos_oracle *p, uint32_t verdict, uint32_t before) {
+    p->user = grow(p->user, &p->user_capacity, p->user_count, sizeof *p->user);
+    p->user[p->user_count++] = (struct user){verdict, before};
+    return (uint32_t)p->user_count;
+}
+
+static uint32_t number_of_key(struct oracle *o, uint64_t hash) {
+    struct epaxos_oracle *p = of(o);
+    bool fresh;
+    uint64_t *number = map64_put(&p->key_of, hash, &fresh);
+    if (fresh) {
+        p->seen = grow(p->seen, &p->seen_capacity, p->seen_count, sizeof *p->seen);
+        struct key_seen *seen = &p->seen[p->seen_count++];
+        *seen = (struct key_seen){0};
+        for (uint32_t q = 0; q < o->nodes; q++) seen->written_by[q] = 1;
+        *number = p->seen_count;
+    }
+    return (uint32_t)*number - 1;
+}
+
+/* Each key has two lists: its writers, and all of its users; a reader looks at the first only. */
 static void use_keys(struct oracle *o, struct verdict *v, uint32_t number, struct bytes command) {
     struct epaxos_oracle *p = of(o);
     struct kv_touched touched[KV_TOUCHED_MAX];
     v->keys_count = kv_footprint(command, touched);
     v->keys_first = (uint32_t)p->keys_count;
     for (uint32_t k = 0; k < v->keys_count; k++) {
+        bool reads_only = touched[k].reads_only;
+        uint32_t key = number_of_key(o, touched[k].hash);
         p->keys = grow(p->keys, &p->keys_capacity, p->keys_count, sizeof *p->keys);
-        p->keys[p->keys_count++] = (struct key_of_verdict){.touched = touched[k]};
-        /* Two lists a key: its writers, and all of its users; a reader looks at the first only. */
-        bool fresh;
-        uint64_t writers = hash_mix(touched[k].hash, 1), all = hash_mix(touched[k].hash, 2);
-        check_visibility(o, v, (uint32_t)*map64_put(&p->users, touched[k].reads_only ? writers : all, &fresh));
-        for (int list = touched[k].reads_only ? 1 : 0; list < 2; list++) {
-            uint64_t *last = map64_put(&p->users, list ? all : writers, &fresh);
-            p->user = grow(p->user, &p->user_capacity, p->user_count, sizeof *p->user);
-            p->user[p->user_count++] = (struct user){number, (uint32_t)*last};
-            *last = p->user_count;
-        }
+        p->keys[p->keys_count++] = (struct key_of_verdict){.number = key, .reads_only = reads_only};
+        struct key_seen *seen = &p->seen[key];
+        check_visibility(o, v, reads_only ? seen->last_writer : seen->last_user);
+        seen->last_user = add_user(p, number, seen->last_user);
+        if (!reads_only) seen->last_writer = add_user(p, number, seen->last_writer);
     }
 }
 
@@ -210,6 +228,7 @@ static void hold(struct epaxos_oracle *p, uint8_t node, const struct record_writ
     bool fresh;
     uint64_t name = epaxos_name(w->id);
     if (w->status == EPAXOS_PREACCEPTED && w->original) *map64_put(&p->preaccepted[node], name, &fresh) = w->value;
+    if (w->promised == 0) return;
     uint64_t *promised = map64_put(&p->promised[node], name, &fresh);
     if (*promised < w->promised) *promised = w->promised;
 }
@@ -232,10 +251,11 @@ static void crash(struct oracle *o, uint8_t node) {
     drop_writes(&of(o)->writes[node]);
 }
 
+/* It executes again from its snapshot on; what wrote a key before that it cannot tell. */
 static void forget_execution(struct oracle *o, uint8_t node, bool whole) {
-    map64_clear(&of(o)->written_by[node]);
-    map64_clear(&of(o)->executed[node]);
-    of(o)->whole[node] = whole;
+    struct epaxos_oracle *p = of(o);
+    for (size_t i = 0; i < p->verdicts_count; i++) p->verdicts[i].executed &= (uint16_t) ~(1u << node);
+    for (size_t i = 0; i < p->seen_count; i++) p->seen[i].written_by[node] = whole;
 }
 
 /* What a boot finds must include every promise that was durable, of all that its log still tells of. */
@@ -299,21 +319,19 @@ static void on_apply(struct oracle *o, uint8_t node, const struct effect *e) {
         return;
     }
     struct verdict *v = &p->verdicts[*number - 1];
-    bool fresh;
-    map64_put(&p->executed[node], e->instance, &fresh);
-    if (!fresh)
+    if (v->executed >> node & 1)
         oracle_fail(o, "executed once", "n%u executed instance %u.%u twice", node + 1u, id.replica + 1u, id.number);
+    v->executed |= (uint16_t)(1u << node);
     check_closure(o, node, v);
     for (uint32_t k = 0; k < v->keys_count; k++) {
         struct key_of_verdict *key = &p->keys[v->keys_first + k];
-        uint64_t *last = map64_put(&p->written_by[node], key->touched.hash, &fresh);
-        if (fresh && p->whole[node]) *last = 1;
+        uint64_t *last = &p->seen[key->number].written_by[node];
         if (*last && key->written_by && *last != key->written_by)
             oracle_fail(o, "one order of what interferes",
                         "n%u executed instance %u.%u after another write of its key than a replica before it",
                         node + 1u, id.replica + 1u, id.number);
         if (*last) key->written_by = *last;
-        if (!key->touched.reads_only) *last = e->instance + 1;
+        if (!key->reads_only) *last = e->instance + 1;
     }
 }
 

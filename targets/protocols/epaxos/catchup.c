@@ -142,15 +142,13 @@ static void skip(struct epaxos *e, struct instance *i, struct effects *fx) {
     if (i->token) epaxos_respond(i->token, STATUS_UNKNOWN, fx);
     i->token = 0;
     i->p.phase = PHASE_IDLE;
-    if (i->status == EPAXOS_COMMITTED) {
-        e->committed_waiting--;
-    } else {
+    epaxos_delist(e, i->status == EPAXOS_COMMITTED ? &e->waiting : &e->open, i);
+    if (i->status != EPAXOS_COMMITTED) {
         epaxos_forget(e, i);
         i->entry_kind = ENTRY_COMMAND;
     }
     i->commit_written = 0;
     i->status = EPAXOS_EXECUTED;
-    epaxos_deactivate(e, i);
 }
 
 static void skip_row(struct epaxos *e, uint8_t r, uint32_t frontier, struct effects *fx) {

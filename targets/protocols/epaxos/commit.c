@@ -158,7 +158,8 @@ static void commit(struct epaxos *e, struct instance *i, uint8_t entry_kind, con
     i->entry_kind = entry_kind;
     i->at = *at;
     i->p.phase = PHASE_IDLE;
-    e->committed_waiting++;
+    epaxos_delist(e, &e->open, i);
+    epaxos_enlist(e, &e->waiting, i);
     epaxos_touch(e, i);
     epaxos_open_deps(e, &i->at);
     epaxos_record(e, i, fx);
@@ -184,7 +185,7 @@ void commit_decide(struct epaxos *e, struct instance *i, uint8_t entry_kind, con
     struct epaxos_attributes value = *at;
     i->fast = fast;
     commit(e, i, entry_kind, &value, fx);
-    if (fast || e->c.nodes == 1) i->commit_written = i->written;
+    if (fast || e->c.nodes == 1) i->commit_written = e->last_commit_written = i->written;
     commit_send(e, epaxos_others(e), i, fx);
     committed(e, i, fx);
 }

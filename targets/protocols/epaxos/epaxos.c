@@ -71,12 +71,12 @@ static void on_tick(struct epaxos *e, struct effects *fx) {
     set_tick(e, fx);
     catchup_on_tick(e, fx);
     uint32_t work = 0;
-    for (uint32_t slot = e->active_first; slot != NO_SLOT && work < TICK_WORK_MAX;) {
+    for (uint32_t slot = e->open.first; slot != NO_SLOT && work < TICK_WORK_MAX;) {
         struct instance *i = &e->instances[slot];
-        slot = i->active_next;
+        slot = i->list_next;
         if (!work_on(e, i, fx)) continue;
         work++;
-        if (slot != NO_SLOT && e->instances[slot].status == EPAXOS_EXECUTED) break; /* the list has moved on */
+        if (slot != NO_SLOT && e->instances[slot].status >= EPAXOS_COMMITTED) break; /* the list has moved on */
     }
 }
 
@@ -167,10 +167,11 @@ static void on_message(struct epaxos *e, uint8_t from, struct bytes bytes, struc
 }
 
 static void on_persisted(struct epaxos *e, uint64_t written, struct effects *fx) {
+    bool commits = e->last_commit_written > e->durable_written;
     e->durable_written = written;
-    uint32_t before = e->rows[e->c.self].committed;
+    if (!commits) return;
     execution_advance(e, e->c.self);
-    if (e->rows[e->c.self].committed != before || e->committed_waiting > 0) execution_run(e, fx);
+    execution_run(e, fx);
 }
 
 static void step(void *state, const struct event *ev, struct effects *fx) {
@@ -255,8 +256,13 @@ static void recover(struct epaxos *e, const struct durable *d, struct effects *f
     place_rows(e, d, &h);
     restore(e, d, false);
     restore(e, d, true);
-    for (uint32_t slot = e->active_first; slot != NO_SLOT; slot = e->instances[slot].active_next)
-        e->committed_waiting += e->instances[slot].status == EPAXOS_COMMITTED;
+    for (uint32_t slot = e->open.first; slot != NO_SLOT;) {
+        struct instance *i = &e->instances[slot];
+        slot = i->list_next;
+        if (i->status != EPAXOS_COMMITTED) continue;
+        epaxos_delist(e, &e->open, i);
+        epaxos_enlist(e, &e->waiting, i);
+    }
     catchup_take_over(e, d->snapshot_index, &h, fx);
     for (uint8_t r = 0; r < e->c.nodes; r++) {
         struct row *row = &e->rows[r];
@@ -290,13 +296,13 @@ static void start(void *state, const struct config *c, const struct durable *d, 
 /* Positions are counts: of the instances known, committed, and executed here. */
 static void probe(const void *state, struct probe *out) {
     const struct epaxos *e = state;
-    uint64_t known = e->applied + e->active_count;
+    uint64_t known = e->applied + e->open.count + e->waiting.count;
     *out = (struct probe){.role = PROTOCOL_PEER,
                           .vote = NODE_NONE,
                           .leader = NODE_NONE,
                           .first_index = 1,
                           .last_index = known,
-                          .commit_index = e->applied + e->committed_waiting,
+                          .commit_index = e->applied + e->waiting.count,
                           .applied_index = e->applied,
                           .durable_index = known,
                           .refused_messages = e->refused_messages,
@@ -339,8 +345,7 @@ static const char *check(const void *state) {
         if (row->floor > row->ceiling) return "only what is executed is a floor";
         known += row->high;
     }
-    if (known != e->applied + e->active_count) return "what is known is executed or active";
-    if (e->committed_waiting > e->active_count) return "committed instances are known";
+    if (known != e->applied + e->open.count + e->waiting.count) return "what is known is executed, committed or open";
     return NULL;
 }
 

@@ -57,10 +57,10 @@ struct instance {
     uint32_t keys_count;
     struct footprint keys[KEYS_INLINE];
     uint64_t token;
-    uint64_t written, record_index;        /* of the last record */
-    uint64_t commit_written;               /* committed as of this write; 0: known to be committed without it */
-    uint64_t due_ns;                       /* when the driver of it sends again, or someone recovers it */
-    uint32_t active_next, active_previous; /* the list of what is not executed */
+    uint64_t written, record_index;    /* of the last record */
+    uint64_t commit_written;           /* committed as of this write; 0: known to be committed without it */
+    uint64_t due_ns;                   /* when the driver of it sends again, or someone recovers it */
+    uint32_t list_next, list_previous; /* in the list of its kind */
     uint32_t visit_number, visit_low, visit_replica, visit_next; /* Tarjan: 0 number means not visited */
     struct proposal p;
 };
@@ -79,6 +79,10 @@ struct touched { /* the highest instances that touched what falls into a bucket 
     uint64_t write_seq, access_seq;
 };
 
+struct list { /* of slots, linked through the instances */
+    uint32_t first, last, count;
+};
+
 struct frame { /* of the depth-first search */
     uint32_t slot, next;
     uint8_t replica;
@@ -91,8 +95,9 @@ struct epaxos {
     uint64_t now, durable_written;
     uint32_t row_size; /* a power of two */
     struct row rows[PROTOCOL_NODES_MAX];
-    uint64_t applied, committed_waiting, active_count; /* executed; committed and not; known and not executed */
-    uint32_t active_first, active_last;
+    uint64_t applied;             /* how many instances are executed */
+    struct list open, waiting;    /* what is not committed; what is, and not executed */
+    uint64_t last_commit_written; /* the greatest commit_written */
 
     uint64_t log_first, log_last; /* of the redo log */
     uint64_t snapshot_index;
@@ -165,8 +170,8 @@ bool epaxos_keep_command(struct epaxos *e, struct instance *i, struct bytes comm
 void epaxos_tidy(struct epaxos *e); /* before a step: nothing points into the commands then */
 void epaxos_record(struct epaxos *e, struct instance *i, struct effects *fx);
 void epaxos_restore_record(struct epaxos *e, const struct epaxos_record *r, const struct entry *entry);
-void epaxos_activate(struct epaxos *e, struct instance *i);
-void epaxos_deactivate(struct epaxos *e, struct instance *i);
+void epaxos_enlist(struct epaxos *e, struct list *l, struct instance *i);
+void epaxos_delist(struct epaxos *e, struct list *l, struct instance *i);
 void epaxos_forget(struct epaxos *e, struct instance *i); /* executed; its command and attributes go */
 
 /* interference.c */

@@ -38,8 +38,7 @@ static void execute(struct epaxos *e, struct instance *i, struct effects *fx) {
     effect->token = i->token;
     i->token = 0;
     i->status = EPAXOS_EXECUTED;
-    e->committed_waiting--;
-    epaxos_deactivate(e, i);
+    epaxos_delist(e, &e->waiting, i);
     if (row->ceiling < i->id.number) row->ceiling = i->id.number;
     execution_advance(e, i->id.replica);
 }
@@ -131,12 +130,12 @@ static void search_from(struct epaxos *e, uint32_t root, struct effects *fx) {
 
 void execution_run(struct epaxos *e, struct effects *fx) {
     if (e->receiving || e->installing) return; /* the state machine is about to be replaced */
-    for (uint32_t slot = e->active_first; slot != NO_SLOT && e->committed_waiting > 0;) {
+    for (uint32_t slot = e->waiting.first; slot != NO_SLOT;) {
         const struct instance *i = &e->instances[slot];
-        uint32_t next = i->active_next;
+        uint32_t next = i->list_next;
         if (epaxos_is_committed(e, i) && dependencies_committed(e, i)) {
             search_from(e, slot, fx);
-            if (next != NO_SLOT && e->instances[next].status == EPAXOS_EXECUTED) next = e->active_first;
+            if (next != NO_SLOT && e->instances[next].status == EPAXOS_EXECUTED) next = e->waiting.first;
         }
         slot = next;
     }

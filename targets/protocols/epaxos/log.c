@@ -41,28 +41,25 @@ void epaxos_log_init(struct epaxos *e, uint8_t *memory) {
     e->commands_capacity = e->c.limits.log_bytes_max & ~7u;
     memset(e->touched, 0, BUCKETS * sizeof *e->touched);
     for (uint8_t r = 0; r < e->c.nodes; r++) e->rows[r].base = 1;
-    e->active_first = e->active_last = NO_SLOT;
+    e->open = e->waiting = (struct list){.first = NO_SLOT, .last = NO_SLOT};
 }
 
-/* --- the list of what is not executed ----------------------------------------------------------------------------- */
+/* --- the lists of what is not executed --------------------------------------------------------------------------- */
 
-void epaxos_activate(struct epaxos *e, struct instance *i) {
+void epaxos_enlist(struct epaxos *e, struct list *l, struct instance *i) {
     uint32_t slot = epaxos_slot(e, i->id);
-    i->active_next = NO_SLOT;
-    i->active_previous = e->active_last;
-    if (e->active_last == NO_SLOT)
-        e->active_first = slot;
-    else
-        e->instances[e->active_last].active_next = slot;
-    e->active_last = slot;
-    e->active_count++;
+    i->list_next = NO_SLOT;
+    i->list_previous = l->last;
+    *(l->last == NO_SLOT ? &l->first : &e->instances[l->last].list_next) = slot;
+    l->last = slot;
+    l->count++;
 }
 
-void epaxos_deactivate(struct epaxos *e, struct instance *i) {
-    uint32_t next = i->active_next, previous = i->active_previous;
-    *(previous == NO_SLOT ? &e->active_first : &e->instances[previous].active_next) = next;
-    *(next == NO_SLOT ? &e->active_last : &e->instances[next].active_previous) = previous;
-    e->active_count--;
+void epaxos_delist(struct epaxos *e, struct list *l, struct instance *i) {
+    uint32_t next = i->list_next, previous = i->list_previous;
+    *(previous == NO_SLOT ? &l->first : &e->instances[previous].list_next) = next;
+    *(next == NO_SLOT ? &l->last : &e->instances[next].list_previous) = previous;
+    l->count--;
 }
 
 /* --- places ------------------------------------------------------------------------------------------------------- */
@@ -101,7 +98,7 @@ struct instance *epaxos_open(struct epaxos *e, struct epaxos_id id) {
         memset(i, 0, sizeof *i);
         i->id = next;
         i->entry_kind = ENTRY_COMMAND;
-        epaxos_activate(e, i);
+        epaxos_enlist(e, &e->open, i);
         epaxos_set_due(e, i);
     }
     return &e->instances[epaxos_slot(e, id)];
