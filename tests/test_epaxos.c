@@ -556,8 +556,8 @@ static void five_replicas_agree(void **state) {
 
 static void replicas_that_were_away_catch_up_by_snapshots(void **state) {
     (void)state;
-    all_is_well(3, 20, 8000, 30, 3);
-    all_is_well(5, 20, 8000, 30, 3);
+    all_is_well(3, 20, 8000, 60, 10);
+    all_is_well(5, 20, 8000, 60, 10);
 }
 
 struct broken_rules {

@@ -3,7 +3,7 @@
  * one it executes nothing, and it tells what it has executed: a snapshot without some of that would take it back. */
 #include "targets/protocols/epaxos/epaxos_internal.h"
 
-enum { CHUNK_FRAME = 64, FETCH_MESSAGES = 8 /* what one fetch brings, in largest messages */ };
+enum { CHUNK_FRAME = 96, FETCH_MESSAGES = 8 /* what one fetch brings, in largest messages */ };
 
 /* --- state -------------------------------------------------------------------------------------------------------- */
 
@@ -46,8 +46,7 @@ void catchup_on_fetch(struct epaxos *e, uint8_t from, const struct epaxos_messag
         struct epaxos_id id = {m->id.replica, m->id.number + k};
         const struct row *row = &e->rows[id.replica];
         const struct instance *i = epaxos_get(e, id);
-        bool forgotten = id.number < row->base ||
-                         (i && i->status == EPAXOS_EXECUTED && i->entry_kind == ENTRY_COMMAND && !i->has_command);
+        bool forgotten = id.number < row->base || (i && epaxos_is_lost(i));
         if (forgotten) {
             struct epaxos_message offer = {.kind = EPAXOS_SNAPSHOT_OFFER, .index = fx->snapshot_index};
             epaxos_send(e, from, &offer, 0, fx);
@@ -98,16 +97,16 @@ void catchup_on_request(struct epaxos *e, uint8_t from, const struct epaxos_mess
     size_t left = fx->snapshot.size - (size_t)offset, most = e->c.limits.message_bytes_max - CHUNK_FRAME;
     struct epaxos_message chunk = {
         .kind = EPAXOS_SNAPSHOT_CHUNK, .index = fx->snapshot_index, .offset = offset, .last = left <= most};
+    memcpy(chunk.vector, e->snapshot_frontier, sizeof chunk.vector);
     chunk.data = bytes_of(fx->snapshot.data + offset, left < most ? left : most);
     epaxos_send(e, from, &chunk, 0, fx);
 }
 
 void catchup_on_chunk(struct epaxos *e, uint8_t from, const struct epaxos_message *m, struct effects *fx) {
     if (!e->receiving || e->installing || from != e->receive_from) return;
-    if (m->index <= e->applied) {
-        e->receiving = false;
-        return;
-    }
+    for (uint8_t r = 0; r < e->c.nodes; r++)
+        if (m->vector[r] < e->rows[r].ceiling) return; /* an answer to what was asked before more was executed */
+    if (m->index <= e->applied) return;
     if (m->offset == 0) {
         if (e->receive_index == m->index && e->receive_offset > 0) return; /* twice */
         e->receive_index = m->index;

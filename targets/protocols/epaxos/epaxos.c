@@ -94,7 +94,8 @@ void epaxos_rewrite_live(struct epaxos *e, uint64_t keep_from, struct effects *f
     for (uint8_t r = 0; r < e->c.nodes; r++)
         for (uint32_t k = e->rows[r].frontier + 1; k <= e->rows[r].high; k++) {
             struct instance *i = epaxos_get(e, (struct epaxos_id){r, k});
-            if (i->record_index > 0 && i->record_index < keep_from) epaxos_record(e, i, fx);
+            bool behind = i->record_index > 0 && i->record_index < keep_from;
+            if (behind && !epaxos_is_lost(i)) epaxos_record(e, i, fx);
         }
 }
 
@@ -240,8 +241,7 @@ static void restore(struct epaxos *e, const struct durable *d, bool executed) {
 
 /* Attributes that are nowhere any more: all that is new depends on those instances. */
 static void raise_floor(struct epaxos *e, struct row *row, struct instance *i) {
-    bool lost = i->status == EPAXOS_EXECUTED && !i->has_command && i->entry_kind == ENTRY_COMMAND;
-    if (lost && row->floor < i->id.number) row->floor = i->id.number;
+    if (epaxos_is_lost(i) && row->floor < i->id.number) row->floor = i->id.number;
     epaxos_touch(e, i);
 }
 

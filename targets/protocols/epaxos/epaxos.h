@@ -73,7 +73,7 @@ struct epaxos_message {
     uint32_t ballot, accepted, count;
     struct epaxos_id id;
     struct epaxos_attributes at;
-    uint32_t vector[PROTOCOL_NODES_MAX]; /* STATE, SNAPSHOT_REQUEST: numbers by replica */
+    uint32_t vector[PROTOCOL_NODES_MAX]; /* STATE, SNAPSHOT_*: executed up to there, by row */
     uint32_t floor[PROTOCOL_NODES_MAX];  /* STATE */
     uint64_t index, offset;              /* SNAPSHOT_* */
     struct bytes data;                   /* the command; SNAPSHOT_CHUNK: the chunk */

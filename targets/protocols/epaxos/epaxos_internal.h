@@ -61,7 +61,7 @@ struct instance {
     uint64_t commit_written;           /* committed as of this write; 0: known to be committed without it */
     uint64_t due_ns;                   /* when the driver of it sends again, or someone recovers it */
     uint32_t list_next, list_previous; /* in the list of its kind */
-    uint32_t visit_number, visit_low, visit_replica, visit_next; /* Tarjan: 0 number means not visited */
+    uint32_t visit_number, visit_low;  /* Tarjan; number 0: not visited */
     struct proposal p;
 };
 
@@ -130,6 +130,10 @@ static inline uint32_t epaxos_majority(const struct epaxos *e) {
 }
 static inline uint32_t epaxos_slot(const struct epaxos *e, struct epaxos_id id) {
     return id.replica * e->row_size + (id.number & (e->row_size - 1));
+}
+/* Executed, as a snapshot says; its command and attributes are not known here. */
+static inline bool epaxos_is_lost(const struct instance *i) {
+    return i->status == EPAXOS_EXECUTED && i->entry_kind == ENTRY_COMMAND && !i->has_command;
 }
 static inline uint32_t count_of(uint16_t mask) {
     return (uint32_t)__builtin_popcount(mask);

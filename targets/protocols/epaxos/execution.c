@@ -45,6 +45,8 @@ static void execute(struct epaxos *e, struct instance *i, struct effects *fx) {
 
 /* --- depth-first search ------------------------------------------------------------------------------------------- */
 
+enum { BLOCKED = UINT32_MAX >> 1 }; /* visit_number: waits for something that is not committed, in this run */
+
 struct search {
     uint32_t frames, components, visited; /* how many frames and slots are on the two stacks; visits so far */
     struct effects *fx;
@@ -119,13 +121,19 @@ static void search_from(struct epaxos *e, uint32_t root, struct effects *fx) {
         }
         struct instance *to = &e->instances[slot];
         if (to->visit_number == 0) {
-            if (!dependencies_committed(e, to)) break;
+            if (!dependencies_committed(e, to)) {
+                to->visit_number = BLOCKED;
+                break;
+            }
             visit(e, &s, slot);
+        } else if (to->visit_number == BLOCKED) {
+            break;
         } else if (i->visit_low > to->visit_number) {
             i->visit_low = to->visit_number;
         }
     }
-    for (uint32_t k = 0; k < s.components; k++) e->instances[e->component[k]].visit_number = 0;
+    /* Left over is what leads to where the search ended. */
+    for (uint32_t k = 0; k < s.components; k++) e->instances[e->component[k]].visit_number = BLOCKED;
 }
 
 void execution_run(struct epaxos *e, struct effects *fx) {
@@ -133,11 +141,13 @@ void execution_run(struct epaxos *e, struct effects *fx) {
     for (uint32_t slot = e->waiting.first; slot != NO_SLOT;) {
         const struct instance *i = &e->instances[slot];
         uint32_t next = i->list_next;
-        if (epaxos_is_committed(e, i) && dependencies_committed(e, i)) {
+        if (i->visit_number != BLOCKED && epaxos_is_committed(e, i) && dependencies_committed(e, i)) {
             search_from(e, slot, fx);
             if (next != NO_SLOT && e->instances[next].status == EPAXOS_EXECUTED) next = e->waiting.first;
         }
         slot = next;
     }
+    for (uint32_t slot = e->waiting.first; slot != NO_SLOT; slot = e->instances[slot].list_next)
+        e->instances[slot].visit_number = 0;
     epaxos_maybe_snapshot(e, fx);
 }
