@@ -3,7 +3,7 @@
  * one it executes nothing, and it tells what it has executed: a snapshot without some of that would take it back. */
 #include "targets/protocols/epaxos/epaxos_internal.h"
 
-enum { CHUNK_FRAME = 96, FETCH_MESSAGES = 8 /* what one fetch brings, in largest messages */ };
+enum { CHUNK_FRAME = 96, FETCH_MESSAGES = 8 /* what one fetch brings, in largest messages */, CHUNKS_AT_ONCE = 32 };
 
 /* --- state -------------------------------------------------------------------------------------------------------- */
 
@@ -79,6 +79,20 @@ void catchup_on_offer(struct epaxos *e, uint8_t from, const struct epaxos_messag
     request_chunk(e, fx);
 }
 
+/* `left`: how many more come without being asked for. Returns the size of what was sent. */
+static size_t send_chunk(struct epaxos *e, uint8_t to, uint64_t offset, uint32_t left, struct effects *fx) {
+    size_t rest = fx->snapshot.size - (size_t)offset, most = e->c.limits.message_bytes_max - CHUNK_FRAME;
+    struct epaxos_message chunk = {.kind = EPAXOS_SNAPSHOT_CHUNK,
+                                   .index = fx->snapshot_index,
+                                   .offset = offset,
+                                   .count = left,
+                                   .last = rest <= most,
+                                   .data = bytes_of(fx->snapshot.data + offset, rest < most ? rest : most)};
+    memcpy(chunk.vector, e->snapshot_frontier, sizeof chunk.vector);
+    epaxos_send(e, to, &chunk, 0, fx);
+    return chunk.data.size;
+}
+
 void catchup_on_request(struct epaxos *e, uint8_t from, const struct epaxos_message *m, struct effects *fx) {
     bool reaches = fx->snapshot.size > 0, beyond = false;
     for (uint8_t r = 0; r < e->c.nodes; r++) {
@@ -93,13 +107,8 @@ void catchup_on_request(struct epaxos *e, uint8_t from, const struct epaxos_mess
         return;
     }
     uint64_t offset = m->index == fx->snapshot_index ? m->offset : 0;
-    if (offset >= fx->snapshot.size) return;
-    size_t left = fx->snapshot.size - (size_t)offset, most = e->c.limits.message_bytes_max - CHUNK_FRAME;
-    struct epaxos_message chunk = {
-        .kind = EPAXOS_SNAPSHOT_CHUNK, .index = fx->snapshot_index, .offset = offset, .last = left <= most};
-    memcpy(chunk.vector, e->snapshot_frontier, sizeof chunk.vector);
-    chunk.data = bytes_of(fx->snapshot.data + offset, left < most ? left : most);
-    epaxos_send(e, from, &chunk, 0, fx);
+    for (uint32_t left = CHUNKS_AT_ONCE; left > 0 && offset < fx->snapshot.size; left--)
+        offset += send_chunk(e, from, offset, left - 1, fx);
 }
 
 void catchup_on_chunk(struct epaxos *e, uint8_t from, const struct epaxos_message *m, struct effects *fx) {
@@ -130,7 +139,7 @@ void catchup_on_chunk(struct epaxos *e, uint8_t from, const struct epaxos_messag
         e->log_first = keep_from;
         e->receiving = false;
         e->installing = true;
-    } else {
+    } else if (m->count == 0) {
         request_chunk(e, fx);
     }
 }
