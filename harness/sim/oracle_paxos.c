@@ -15,6 +15,7 @@ struct disk_write { /* a write under way */
 };
 struct slot_seen {                         /* by one node */
     uint64_t promised, accepted;           /* in memory */
+    uint64_t recorded;                     /* the last promise of its own: an acceptance may have passed it */
     uint64_t disk_promised, disk_accepted; /* surely on disk */
 };
 struct paxos_node {
@@ -192,10 +193,11 @@ static void on_append(struct oracle *o, uint8_t node, const struct effect *e) {
     if (r.type == RECORD_CHOSEN) on_learnt(o, node, r.slot, hash);
     if (r.type == RECORD_PROMISED) {
         struct slot_seen *s = slot_of(&of(o)->node[node], r.slot);
-        if (r.ballot < s->promised)
+        if (r.ballot < s->promised && r.ballot != s->recorded) /* else the same record at another place */
             oracle_fail(o, "promises rise", "n%u promised ballot %llu of slot %llu after %llu", node + 1u, U(r.ballot),
                         U(r.slot), U(s->promised));
-        s->promised = r.ballot;
+        if (r.ballot > s->promised) s->promised = r.ballot;
+        s->recorded = r.ballot;
     }
     queue(&of(o)->node[node], (struct disk_write){.written = e->written,
                                                   .kind = EFFECT_APPEND,
@@ -258,12 +260,13 @@ static void boot(struct oracle *o, uint8_t node, const struct durable *d) {
                     U(d->snapshot_index), U(n->disk_snapshot));
     n->promised = n->disk_promised = o->seen[node].term = promised;
     n->disk_snapshot = d->snapshot_index;
-    for (uint64_t i = 1; i <= n->top; i++) n->slots[i].promised = n->slots[i].accepted = 0;
+    for (uint64_t i = 1; i <= n->top; i++) n->slots[i].promised = n->slots[i].accepted = n->slots[i].recorded = 0;
     for (size_t i = 0; i < d->entries_count; i++) {
         struct slot_record r;
         if (!slot_record_decode(&d->entries[i], &r) || r.type == RECORD_FOUND) continue;
         struct slot_seen *s = slot_of(n, r.slot);
         *(r.type == RECORD_PROMISED ? &s->promised : &s->accepted) = r.ballot;
+        if (r.type == RECORD_PROMISED) s->recorded = r.ballot;
         disk_accepts(o, node,
                      &(struct disk_write){
                          .type = r.type, .slot = r.slot, .ballot = r.ballot, .hash = value_hash(r.kind, r.value)});
