@@ -46,6 +46,7 @@ struct arena_block;
 struct arena {
     struct arena_block *first, *current;
     size_t block_size; /* 0 means 64 KiB */
+    size_t held_bytes; /* in blocks, whether used or not */
 };
 void *arena_alloc(struct arena *a, size_t size); /* aligned to 16, not cleared */
 void *arena_copy(struct arena *a, const void *data, size_t size);
@@ -182,6 +183,8 @@ struct map64 {
 uint64_t *map64_get(const struct map64 *m, uint64_t key);           /* NULL when absent; valid until the next put */
 uint64_t *map64_put(struct map64 *m, uint64_t key, bool *inserted); /* the slot; zero when fresh */
 void map64_clear(struct map64 *m);                                  /* keeps the memory */
+/* What it holds at most while it takes so many new keys; a map that grows holds the old table and the new one. */
+uint64_t map64_bytes(const struct map64 *m, uint64_t more);
 void map64_free(struct map64 *m);
 
 /* --- seeded random streams (xoshiro256**, Blackman and Vigna 2018) ------------------------------------------------ */

@@ -58,6 +58,13 @@ uint64_t *map64_put(struct map64 *m, uint64_t key, bool *inserted) {
     return &m->values[at];
 }
 
+uint64_t map64_bytes(const struct map64 *m, uint64_t more) {
+    const uint64_t slot_bytes = sizeof *m->keys + sizeof *m->values + sizeof *m->used;
+    uint64_t capacity = m->capacity ? m->capacity : MAP64_CAPACITY_MIN;
+    while (4 * (m->count + more) > 3 * capacity) capacity *= 2;
+    return slot_bytes * (capacity == m->capacity ? capacity : capacity + capacity / 2);
+}
+
 void map64_clear(struct map64 *m) {
     if (m->count) memset(m->used, 0, m->capacity);
     m->count = 0;

@@ -71,6 +71,7 @@ static struct arena_block *arena_block_new(struct arena *a, size_t size) {
     size_t capacity = a->block_size ? a->block_size : ARENA_BLOCK_BYTES_DEFAULT;
     if (capacity < size) capacity = size;
     struct arena_block *block = xmalloc(sizeof *block + capacity);
+    a->held_bytes += sizeof *block + capacity;
     block->capacity = capacity;
     block->used = 0;
     block->next = a->current ? a->current->next : a->first;
@@ -114,4 +115,5 @@ void arena_free(struct arena *a) {
         free(block);
     }
     a->first = a->current = NULL;
+    a->held_bytes = 0;
 }

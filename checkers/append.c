@@ -3,7 +3,7 @@
  * linearization, and it is one exactly if nothing in it ended before something ahead of it began (Herlihy and Wing
  * 1990; the idea of recovering the order from reads is Elle's: Kingsbury and Alvaro 2020, section 4). One pass
  * tells. */
-#include "checkers/internal.h"
+#include "checkers/evidence_internal.h"
 
 #include <stdlib.h>
 
@@ -77,6 +77,10 @@ static void set_unknown(struct append_check *a, const struct lists *l, const cha
 
 static uint32_t list_size(struct value v) {
     return v.kind == VALUE_LIST ? v.size : 0;
+}
+
+static uint32_t work_of(uint64_t values) {
+    return values < BUDGET_WORK_MAX ? (uint32_t)values : BUDGET_WORK_MAX;
 }
 
 static bool is_read(const struct history *h, uint32_t op) {
@@ -157,7 +161,7 @@ static bool sort_reads(struct append_check *a, struct lists *l) {
             l->first[length + 1]++;
             prefixes[kept++] = i;
         }
-        in_time = !budget_spent(&a->budget);
+        in_time = !budget_spent_by(&a->budget, work_of(same) + 8);
     }
     for (uint32_t i = 0; i <= size; i++) l->first[i + 1] += l->first[i];
     l->reads_of_length = xmalloc(kept * sizeof *l->reads_of_length);
@@ -315,7 +319,7 @@ static void print_anomaly(const struct append_check *a, const struct anomaly *n,
     buffer_free(&element);
 }
 
-static void tell_anomalies(const struct append_check *a) {
+static void tell_anomalies(const struct append_check *a, bool verdict_only) {
     const struct anomaly *worst = &a->anomalies[0];
     uint32_t ops[2 * ANOMALIES_MAX], ops_count = 0;
     struct buffer line = {0}, text = {0};
@@ -324,6 +328,7 @@ static void tell_anomalies(const struct append_check *a) {
         if (n->kind < worst->kind) worst = n;
         ops[ops_count++] = n->op;
         if (n->other != NONE) ops[ops_count++] = n->other;
+        if (verdict_only) continue;
         print_anomaly(a, n, &text);
         buffer_printf(&text, "\n");
     }
@@ -336,16 +341,38 @@ static void tell_anomalies(const struct append_check *a) {
     }
     buffer_printf(&line, ")");
     result_set(a->out, VERDICT_INVALID, "%s", buffer_text(&line));
+    buffer_free(&line);
+    if (verdict_only) return;
     result_ops(a->out, ops, ops_count);
     buffer_printf(&text, "\n");
     check_print_ops(a->h, a->out->ops, a->out->ops_count, &text);
     result_explain(a->out, &text);
-    buffer_free(&line);
+}
+
+/* Positions, the order that they are made from, the reads twice, and what was seen. */
+#define BYTES_PER_OP (uint64_t)(8 * sizeof(uint32_t) + 1)
+#define BYTES_PER_VALUE (uint64_t)(3 * sizeof(uint32_t)) /* beside the table of values: who appended, reads by length */
+
+/* What a key takes at most; false if the budget is spent. */
+static bool claim_key(struct append_check *a, const struct lists *l, uint64_t *bytes) {
+    const struct history *h = a->h;
+    uint64_t appended = 0, longest = 0;
+    for (uint32_t i = 0; i < l->count; i++) {
+        uint32_t op = l->ops[i];
+        uint64_t values = values_in(h, h->f[op] == OP_APPEND ? h->argument[op] : h->result[op]);
+        if (h->f[op] == OP_APPEND) appended += values;
+        if (h->f[op] == OP_READ && values > longest) longest = values;
+        if (budget_spent_by(&a->budget, work_of(values))) return false;
+    }
+    *bytes = l->count * BYTES_PER_OP + (appended + longest) * BYTES_PER_VALUE;
+    *bytes += values_bytes_with(&a->values, appended + longest);
+    return budget_claim(&a->budget, *bytes);
 }
 
 static void check_key(struct append_check *a, const uint32_t *ops, uint32_t count) {
     struct lists l = {.ops = ops, .count = count};
-    if (!is_list(a, &l)) return;
+    uint64_t bytes = 0;
+    if (!is_list(a, &l) || !claim_key(a, &l, &bytes)) return;
     l.invoked = xmalloc(2 * (size_t)count * sizeof *l.invoked);
     l.returned = l.invoked + count;
     order_events(a->h, ops, count, l.invoked, l.returned);
@@ -354,24 +381,26 @@ static void check_key(struct append_check *a, const uint32_t *ops, uint32_t coun
     free(l.appender);
     free(l.reads_of_length);
     free(l.first);
+    budget_release(&a->budget, bytes);
 }
 
-void check_append(const struct history *h, const struct check_options *o, struct check_result *out) {
+static void judge(const void *what, const struct history *h, const struct check_options *o, struct check_result *out) {
+    (void)what;
     result_start(out, "append");
     if (!history_trusted(h, out)) return;
     struct append_check a = {.h = h, .out = out, .budget = budget_of(o)};
     struct groups groups;
-    groups_make(&groups, h);
+    (void)groups_make(&groups, h, &a.budget); /* else there is no group, and the budget is spent */
     for (uint32_t g = 0; g < groups.count && !budget_spent_now(&a.budget); g++)
         check_key(&a, groups.ops + groups.first[g], groups.first[g + 1] - groups.first[g]);
     uint64_t anomalies = 0;
     for (uint32_t kind = 0; kind < ANOMALY_KINDS; kind++) anomalies += a.counts[kind];
     if (anomalies) {
-        tell_anomalies(&a);
+        tell_anomalies(&a, o && o->verdict_only);
     } else if (a.unknown.size) {
         result_set(out, VERDICT_UNKNOWN, "%s", buffer_text(&a.unknown));
     } else if (a.budget.state != BUDGET_LEFT) {
-        result_set(out, VERDICT_UNKNOWN, "the time allowed was spent");
+        budget_tell(&a.budget, out);
     } else if (a.appends == 0) {
         result_set(out, VERDICT_UNKNOWN, "nothing was appended, so there is nothing to check");
     } else {
@@ -381,4 +410,9 @@ void check_append(const struct history *h, const struct check_options *o, struct
     buffer_free(&a.unknown);
     values_free(&a.values);
     groups_free(&groups);
+}
+
+void check_append(const struct history *h, const struct check_options *o, struct check_result *out) {
+    const struct evidence e = {.check = judge, .object = "list", .words = KEEP_WORDS};
+    check_with_evidence(h, &e, o, out);
 }

@@ -28,6 +28,21 @@ struct budget budget_share(const struct budget *whole, uint64_t limit_ns) {
     return share;
 }
 
+#define EXPLAIN_NS_MAX (10 * NS_PER_S)
+#define GRACE_NS_MIN (25 * NS_PER_MS)
+#define GRACE_NS_MAX (100 * NS_PER_MS)
+#define GRACE_SHARE 20
+
+struct budget budget_to_explain(const struct budget *whole) {
+    struct budget b = *whole;
+    uint64_t most = monotonic_ns() + EXPLAIN_NS_MAX, grace_ns = (whole->deadline_ns - whole->start_ns) / GRACE_SHARE;
+    if (grace_ns < GRACE_NS_MIN) grace_ns = GRACE_NS_MIN;
+    if (grace_ns > GRACE_NS_MAX) grace_ns = GRACE_NS_MAX;
+    b.deadline_ns = b.deadline_ns < most ? b.deadline_ns + grace_ns : most;
+    b.state = BUDGET_LEFT;
+    return b;
+}
+
 bool budget_spent_now(struct budget *b) {
     if (b->state == BUDGET_LEFT && monotonic_ns() >= b->deadline_ns) b->state = BUDGET_TIME_SPENT;
     return b->state != BUDGET_LEFT;
@@ -42,7 +57,18 @@ bool budget_claim(struct budget *b, uint64_t bytes) {
     return true;
 }
 
+bool budget_claim_up_to(struct budget *b, uint64_t *claimed, uint64_t bytes) {
+    if (bytes <= *claimed) return true;
+    if (!budget_claim(b, bytes - *claimed)) return false;
+    *claimed = bytes;
+    return true;
+}
+
 void budget_release(struct budget *b, uint64_t bytes) {
     assert(bytes <= b->memory_bytes);
     b->memory_bytes -= bytes;
+}
+
+void budget_tell(const struct budget *b, struct check_result *out) {
+    result_set(out, VERDICT_UNKNOWN, "the %s allowed was spent", b->state == BUDGET_MEMORY_SPENT ? "memory" : "time");
 }

@@ -26,16 +26,48 @@ enum verdict { VERDICT_VALID, VERDICT_UNKNOWN, VERDICT_INVALID }; /* ordered: a 
 struct check_options {         /* a NULL instead means all defaults */
     uint64_t deadline_ms;      /* wall time for this check; 0 means 60,000 */
     uint64_t memory_bytes_max; /* beside the history itself; 0 means 2 GiB */
-    const char *consistency;   /* of transactions: the model they must satisfy; NULL means the strictest */
+    const char *consistency;   /* of transactions: what they must satisfy; NULL: strict serializability */
+    bool verdict_only;         /* no counterexample: detail may be short, explanation, ops and picture be missing */
+    struct value initial;      /* of a register that nobody wrote; then NIL as a result says nothing; default: NIL */
 };
+
+/* The counterexample as data: what is drawn of it, and what a program asks for. All of it is owned. Operations are
+ * numbers of the history. */
+struct picture_step { /* an operation, and in words: the state after it, or why it cannot come next */
+    uint32_t op;
+    char *text;
+};
+struct picture_order {                 /* as many of the operations as can be put into one order */
+    struct picture_step *steps, *left; /* those in order; those left over */
+    uint32_t steps_count, left_count;
+};
+struct picture_edge { /* of a cycle: why one transaction comes before another */
+    uint32_t from, to;
+    char kind[12]; /* "ww", "wr", "rw", "process", "realtime" */
+    char *text;    /* in words */
+};
+struct picture {
+    char *initial; /* the state at first; NULL: there are no orders to show */
+    struct picture_order *orders;
+    uint32_t orders_count;
+    bool orders_cut; /* there are more such orders, or longer ones: not all were tried */
+    struct picture_edge *edges;
+    uint32_t edges_count;
+};
+void picture_free(struct picture *p); /* p may be NULL */
 
 struct check_result { /* every check fills a fresh one */
     char *name;       /* "linearizable", "append", ...; owned */
     enum verdict verdict;
     char *detail;      /* one line: why; owned */
     char *explanation; /* many lines for a person, may be NULL; owned */
-    uint32_t *ops;     /* offending operations in order of invocation; owned */
+    /* Offending operations in order of invocation; owned. Of an invalid history they are invalid by themselves, and
+     * without any one of them (and what then nothing explains: a read of a value that it wrote) they are valid;
+     * unless maybe_fewer is set, for then the budget was spent before that was known. */
+    uint32_t *ops;
     uint32_t ops_count;
+    bool maybe_fewer;
+    struct picture *picture; /* of an invalid history; may be NULL; owned */
 };
 void check_result_free(struct check_result *r);
 const char *verdict_name(enum verdict v);
@@ -80,6 +112,8 @@ struct step_model {
     int (*partition)(void *context, const struct history *h, uint32_t op, uint32_t *number, struct error *e);
     void (*describe)(void *context, const struct history *h, uint32_t op, struct buffer *out); /* NULL: the usual way */
     void (*print_state)(void *context, uint32_t state, struct buffer *out);
+    /* Why a step was refused, as a clause: "would return 2, not 1". NULL: there is nothing to say. */
+    void (*print_refusal)(void *context, uint32_t state, const struct history *h, uint32_t op, struct buffer *out);
     uint64_t (*memory_bytes)(void *context); /* of states; counts towards the memory cap */
 };
 /* Linearizability by a search that knows nothing but steps: exact, slower than the models above. Invalid names the
@@ -87,21 +121,29 @@ struct step_model {
 void check_steps(const struct history *h, const struct step_model *m, const struct check_options *o,
                  struct check_result *out);
 
+/* Registers that transactions read and write together: check_steps with knossos' multi-register. */
+void check_multi_register(const struct history *h, const struct check_options *o, struct check_result *out);
+
 /* --- every check by name ------------------------------------------------------------------------------------------ */
 
 /* What judges the operations of a history: models of the search, near-linear checks, transactions. */
 struct checker {
     const char *name, *doc;
-    const char *functions;                 /* the operations it understands, as words with a space between */
+    const char *also;                      /* what others call it, as words with a space between; may be NULL */
+    const char *functions;                 /* the operations it understands, likewise */
+    bool takes_initial;                    /* check_options.initial means something to it */
+    bool takes_consistency;                /* check_options.consistency, likewise */
     bool (*fits)(const struct history *h); /* for a guess, where those do not tell; NULL: they do */
     bool by_name_only;                     /* never guessed: another row with these operations is */
     void (*check)(const struct checker *c, const struct history *h, const struct check_options *o,
                   struct check_result *out);
 };
 const struct checker *checkers_all(size_t *count);
-const struct checker *checker_find(const char *name); /* NULL: there is none */
-/* The first that understands all operations of the history and fits it; NULL: none does. */
-const struct checker *checker_guess(const struct history *h);
+const struct checker *checker_find(const char *name); /* by any of its names; NULL: there is none */
+bool checker_understands(const struct checker *c, const struct history *h); /* does it know every operation in it? */
+/* The first that understands all operations of the history and fits it, of all or of those that take a consistency
+ * model; NULL: none does. */
+const struct checker *checker_guess(const struct history *h, bool consistency);
 
 /* The side door of the library's handles (harrow-check.h): harrow itself fills a history from its store, and has
  * results of checks that the library does not know. Takes over what the result owns. */
@@ -109,6 +151,7 @@ struct harrow_history;
 struct harrow_result;
 struct history *library_history(struct harrow_history *h);
 struct harrow_result *library_result(const struct check_result *r);
+const struct check_result *library_result_inside(const struct harrow_result *r);
 
 /* --- workload checks: near-linear, no search ---------------------------------------------------------------------- */
 

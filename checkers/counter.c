@@ -3,7 +3,7 @@
  * a read and one that began after its end, the same holds for the difference (the sums over adds that fell entirely in
  * between come from a Fenwick tree: Fenwick 1994). The bounds are necessary, not sufficient: nothing valid is
  * rejected. */
-#include "checkers/internal.h"
+#include "checkers/evidence_internal.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -172,6 +172,13 @@ static void sweep(struct counter_check *k, struct counter *c) {
 
 #define SUM_MAX (INT64_MAX / 4) /* so that no difference of sums overflows */
 
+/* What nobody touched is no counter, unless a read found something there. */
+static bool anything_was_read(const struct history *h, const struct counter *c) {
+    for (uint32_t i = 0; i < c->count; i++)
+        if (is_read(h, c->ops[i]) && read_value(h, c->ops[i]) != 0) return true;
+    return false;
+}
+
 /* Is this key a counter, and only that, of numbers that can be summed? Keys of other kinds are left to other checks. */
 static bool is_counter(struct counter_check *k, struct counter *c) {
     const struct history *h = k->h;
@@ -200,7 +207,7 @@ static bool is_counter(struct counter_check *k, struct counter *c) {
         buffer_printf(&k->unknown, "; this check cannot judge them");
     }
     k->adds += adds;
-    return adds && !wrong;
+    return (adds && !wrong) || (adds + others == 0 && anything_was_read(h, c));
 }
 
 /* Without a read that began after it, an acknowledged add may have been lost unnoticed. */
@@ -216,9 +223,14 @@ static void demand_final_read(struct counter_check *k, const struct counter *c) 
     }
 }
 
+/* Positions, the order that they are made from, two events with three sums each, and what reads compare with. */
+#define BYTES_PER_OP (uint64_t)(7 * sizeof(uint32_t) + 6 * sizeof(struct sums) + 2 * sizeof(struct since))
+
 static void check_key(struct counter_check *k, const uint32_t *ops, uint32_t count) {
     struct counter c = {.ops = ops, .count = count};
     if (!is_counter(k, &c)) return;
+    uint64_t bytes = count * BYTES_PER_OP;
+    if (!budget_claim(&k->budget, bytes)) return;
     c.invoked = xmalloc(2 * (size_t)count * sizeof *c.invoked);
     c.returned = c.invoked + count;
     lay_out_events(k->h, &c);
@@ -227,6 +239,7 @@ static void check_key(struct counter_check *k, const uint32_t *ops, uint32_t cou
     free(c.invoked);
     free(c.event);
     free(c.begun);
+    budget_release(&k->budget, bytes);
 }
 
 static void tell_finding(const struct counter_check *k) {
@@ -258,12 +271,14 @@ static void tell_finding(const struct counter_check *k) {
     buffer_free(&line);
 }
 
-void check_counter(const struct history *h, const struct check_options *o, struct check_result *out) {
+static void judge_all(const void *what, const struct history *h, const struct check_options *o,
+                      struct check_result *out) {
+    (void)what;
     result_start(out, "counter");
     if (!history_trusted(h, out)) return;
     struct counter_check k = {.h = h, .out = out, .budget = budget_of(o)};
     struct groups groups;
-    groups_make(&groups, h);
+    (void)groups_make(&groups, h, &k.budget); /* else there is no group, and the budget is spent */
     for (uint32_t g = 0; g < groups.count && !budget_spent_now(&k.budget); g++)
         check_key(&k, groups.ops + groups.first[g], groups.first[g + 1] - groups.first[g]);
     if (k.found) {
@@ -271,7 +286,7 @@ void check_counter(const struct history *h, const struct check_options *o, struc
     } else if (k.unknown.size) {
         result_set(out, VERDICT_UNKNOWN, "%s", buffer_text(&k.unknown));
     } else if (k.budget.state != BUDGET_LEFT) {
-        result_set(out, VERDICT_UNKNOWN, "the time allowed was spent");
+        budget_tell(&k.budget, out);
     } else if (k.adds == 0) {
         result_set(out, VERDICT_UNKNOWN, "nothing was added, so there is nothing to check");
     } else {
@@ -280,4 +295,9 @@ void check_counter(const struct history *h, const struct check_options *o, struc
     }
     buffer_free(&k.unknown);
     groups_free(&groups);
+}
+
+void check_counter(const struct history *h, const struct check_options *o, struct check_result *out) {
+    const struct evidence e = {.check = judge_all, .object = "counter", .words = KEEP_WORDS};
+    check_with_evidence(h, &e, o, out);
 }

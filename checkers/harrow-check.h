@@ -32,6 +32,7 @@ typedef struct harrow_history harrow_history;
 typedef struct harrow_result harrow_result;
 
 #define HARROW_CHECK_VERSION "0.1.0"
+#define HARROW_CHECK_VERSION_NUMBER 100            /* 10,000 times major, 100 times minor, patch */
 HARROW_API const char *harrow_check_version(void); /* of the library that runs */
 
 /* --- histories --- */
@@ -42,8 +43,8 @@ HARROW_API void harrow_history_free(harrow_history *h); /* h may be NULL, here a
 /* What was wrong when a call on this history last failed: "history.jsonl:7: ..."; "" before that. */
 HARROW_API const char *harrow_history_error(const harrow_history *h);
 
-/* Reads a file, or a text in memory, in place of what the history held. The format is "jsonl", "edn", "porcupine-etcd"
- * or "porcupine-kv"; NULL looks at the content. 0, or -1 with an error; then the history is empty. */
+/* Reads a file, or a text in memory, in place of what the history held. The format is "jsonl", "edn", "jepsen-txt",
+ * "porcupine-etcd" or "porcupine-kv"; NULL looks at the content. 0, or -1 with an error; then the history is empty. */
 HARROW_API int harrow_history_import_file(harrow_history *h, const char *path, const char *format);
 HARROW_API int harrow_history_import(harrow_history *h, const void *data, size_t size_bytes, const char *format);
 
@@ -74,17 +75,25 @@ typedef struct harrow_options {
     size_t size;               /* sizeof(harrow_options), so that later ones can grow */
     uint64_t deadline_ms;      /* 0: 60,000 */
     uint64_t memory_bytes_max; /* beside the history itself; 0: 2 GiB */
-    const char *consistency;   /* of transactions; NULL: "strict-serializable" */
+    const char *consistency;   /* for list-append, rw-register; NULL: "strict-serializable" */
+    int verdict_only;          /* not 0: no counterexample, which may take longer than the verdict */
+    const char *initial;       /* what a register holds that nobody wrote, as JSON; NULL: null, which is nothing */
 } harrow_options;
 
-/* Check number i, from 0 on, what it is, and the operations it understands (words with a space between); NULL past the
- * last one. */
+/* Check number i, from 0 on: its name, other names that it answers to, what it is, and the operations that it knows
+ * (names and operations are words with a space between); NULL past the last one. */
 HARROW_API const char *harrow_check_name(size_t i);
+HARROW_API const char *harrow_check_also(size_t i);
 HARROW_API const char *harrow_check_doc(size_t i);
 HARROW_API const char *harrow_check_functions(size_t i);
 
-/* Judges the history; NULL for `check` takes the smallest that understands all of it, NULL for `options` all defaults.
- * NULL with an error when there is no such check. */
+/* The check that is taken where none is named: the smallest that understands all of the history, or of those that take
+ * a consistency model if one is given; NULL if there is none. */
+HARROW_API const char *harrow_check_guess(const harrow_history *h, const harrow_options *options);
+HARROW_API int harrow_check_understands(const harrow_history *h, size_t i); /* does check number i know all of it? */
+
+/* Judges the history; NULL for `check` takes harrow_check_guess, NULL for `options` all defaults. NULL with an
+ * error when there is no such check, or the options do not fit it. */
 HARROW_API harrow_result *harrow_check(harrow_history *h, const char *check, const harrow_options *options);
 
 HARROW_API harrow_verdict harrow_result_verdict(const harrow_result *r);
@@ -93,8 +102,30 @@ HARROW_API const char *harrow_result_detail(const harrow_result *r);      /* one
 HARROW_API const char *harrow_result_explanation(const harrow_result *r); /* many lines, or "" */
 /* The numbers of the offending operations, ascending; returns how many. */
 HARROW_API size_t harrow_result_operations(const harrow_result *r, const uint32_t **operations);
+/* Not 0: the time allowed ended before it was known that none of them can be spared. */
+HARROW_API int harrow_result_maybe_fewer(const harrow_result *r);
 HARROW_API const char *harrow_verdict_name(harrow_verdict verdict); /* "valid", "unknown", "invalid" */
 HARROW_API void harrow_result_free(harrow_result *r);
+
+/* --- counterexamples as data --- */
+
+/* An operation in words, such as "read x -> 3"; NULL if there is none of that number. Until the next call. */
+HARROW_API const char *harrow_history_describe(harrow_history *h, uint32_t operation);
+
+/* As many of the offending operations as can be put into one order, for each order that gets as far as any: how many
+ * orders (0 where there is nothing to step through, as for transactions), and of order i: how many operations, which
+ * (k from 0 on), and the state after the first k of them, in words. UINT32_MAX and NULL beyond the end. */
+HARROW_API size_t harrow_result_orders(const harrow_result *r);
+HARROW_API size_t harrow_result_order_length(const harrow_result *r, size_t i);
+HARROW_API uint32_t harrow_result_order_operation(const harrow_result *r, size_t i, size_t k);
+HARROW_API const char *harrow_result_order_state(const harrow_result *r, size_t i, size_t k);
+/* Operation k of those that order i leaves over, and why it cannot come next; NULL beyond the last. */
+HARROW_API const char *harrow_result_left_over(const harrow_result *r, size_t i, size_t k, uint32_t *operation);
+
+/* Step i of a cycle of transactions: why `from` comes before `to`, in words, and the kind: "ww", "wr", "rw", "process"
+ * or "realtime". NULL beyond the last. Pointers may be NULL. */
+HARROW_API const char *harrow_result_edge(const harrow_result *r, size_t i, uint32_t *from, uint32_t *to,
+                                          const char **kind);
 
 #ifdef __cplusplus
 }

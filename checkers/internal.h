@@ -29,12 +29,27 @@ struct budget {
 struct budget budget_of(const struct check_options *o); /* o may be NULL */
 /* A share that ends after at most limit_ns from now, and never later than its whole. */
 struct budget budget_share(const struct budget *whole, uint64_t limit_ns);
-bool budget_spent_now(struct budget *b);            /* looks at the clock */
-static inline bool budget_spent(struct budget *b) { /* for inner loops: looks at the clock at every 256th call */
-    return b->state != BUDGET_LEFT || (++b->ticks % 256 == 0 && budget_spent_now(b));
+/* For the explanation of an invalid verdict: what is left and a little more, up to 10 s. So time that is nearly spent
+ * costs a part of the explanation and not all of it. */
+struct budget budget_to_explain(const struct budget *whole);
+bool budget_spent_now(struct budget *b); /* looks at the clock */
+/* For inner loops: looks at the clock after so much work, in memory accesses or the like, or so many calls. */
+#define BUDGET_WORK_MAX 4096u
+#define BUDGET_CALLS_MAX 256u
+static inline bool budget_spent_by(struct budget *b, uint32_t work) {
+    b->ticks += work < BUDGET_WORK_MAX ? work : BUDGET_WORK_MAX;
+    if (b->ticks < BUDGET_WORK_MAX) return b->state != BUDGET_LEFT;
+    b->ticks = 0;
+    return budget_spent_now(b);
+}
+static inline bool budget_spent(struct budget *b) {
+    return budget_spent_by(b, BUDGET_WORK_MAX / BUDGET_CALLS_MAX);
 }
 bool budget_claim(struct budget *b, uint64_t bytes); /* false: over the cap, nothing claimed */
 void budget_release(struct budget *b, uint64_t bytes);
+/* The same for what grows: claims what is missing to so many bytes, and counts it in *claimed. */
+bool budget_claim_up_to(struct budget *b, uint64_t *claimed, uint64_t bytes);
+void budget_tell(const struct budget *b, struct check_result *out); /* unknown: time or memory was spent */
 
 /* --- results ------------------------------------------------------------------------------------------------------ */
 
@@ -76,6 +91,10 @@ struct value_entry {
         };
     };
 };
+struct recent_list { /* the list interned last: where it lies in the history's pool, and the ids of its prefixes */
+    uint32_t first, size, capacity;
+    uint32_t *ids;
+};
 struct values {
     struct value_entry *entries; /* by id */
     uint32_t count, capacity;
@@ -83,17 +102,22 @@ struct values {
     size_t dense_size, dense_capacity;
     uint64_t dense_first;
     struct map64 integers, strings, lists;
+    struct recent_list recent;
 };
 void values_clear(struct values *v);
 void values_reserve(struct values *v, uint32_t count); /* for about so many */
 void values_free(struct values *v);
 uint32_t values_intern(struct values *v, const struct history *h, struct value x);
-uint32_t values_copy(struct values *v, uint32_t id);    /* another id for the same value; not found by interning */
+uint32_t values_copy(struct values *v, uint32_t id); /* another id for the same value; not found by interning */
+/* A list that equals no other, whatever is appended; it prints as what it is made of. */
+uint32_t values_list_apart(struct values *v, uint32_t prefix, uint32_t last);
 void values_truncate(struct values *v, uint32_t count); /* forgets copies again, when nothing else came after */
 uint32_t values_integer(struct values *v, int64_t integer);
 uint32_t values_append(struct values *v, uint32_t prefix, uint32_t last);
 uint32_t values_find_append(const struct values *v, uint32_t prefix, uint32_t last); /* NONE if not interned */
+uint64_t values_in(const struct history *h, struct value x); /* how many may be new when it is interned */
 uint64_t values_bytes(const struct values *v);
+uint64_t values_bytes_with(const struct values *v, uint64_t more); /* at most, while so many are interned */
 void values_print(const struct values *v, const struct history *h, uint32_t id, struct buffer *out);
 
 /* --- calls: operations as a model sees them ----------------------------------------------------------------------- */
@@ -118,6 +142,7 @@ struct model {
     const char *name, *doc;
     uint32_t functions; /* bit f: knows the built-in function f */
     struct value nil;   /* what a missing key holds, and what NIL means as a result */
+    bool never_nil;     /* NIL as a result is no value: whoever read it did not say what it saw */
 };
 /* False if the model has no meaning for the operation; *why is then a phrase about it. */
 bool model_encode(const struct model *m, const struct history *h, uint32_t op, struct values *values, struct call *c,
@@ -156,8 +181,9 @@ struct groups {
     uint32_t *first;
     uint32_t *key;
     uint32_t count;
+    uint64_t bytes; /* claimed */
 };
-void groups_make(struct groups *g, const struct history *h);
+bool groups_make(struct groups *g, const struct history *h, struct budget *b); /* false: the budget is spent */
 void groups_free(struct groups *g);
 /* The operations of one key are scattered over the columns, so memory is asked for what is needed some operations
  * later. */
@@ -172,16 +198,15 @@ uint32_t order_events(const struct history *h, const uint32_t *ops, uint32_t cou
 uint32_t order_events_into(const struct history *h, const uint32_t *ops, uint32_t count, uint32_t *invoked,
                            uint32_t *returned, size_t stride, uint32_t *order);
 
-/* The indexes of the operations that return, in order of time; returns how many. Without ops: of all operations. */
-uint32_t order_returns(const struct history *h, const uint32_t *ops, uint32_t count, uint32_t *order,
-                       uint32_t *scratch);
+/* What ordering takes beside what it is given. */
 #define ORDER_SCRATCH_WORDS(count) (2 * (size_t)(count) + 1)
 
 /* What partition_make needs at most. */
 #define PARTITION_BYTES_PER_OP (uint64_t)(sizeof(struct call) + sizeof(struct value_entry) + 6 * sizeof(uint32_t))
-/* Fills p from the group's operations. False: not an operation of this model, *bad_op and *why tell. */
+/* Fills p from the group's operations. False: not an operation of this model, *bad_op and *why tell; or the budget is
+ * spent, and *why is NULL. */
 bool partition_make(struct partition *p, const struct model *m, const struct history *h, uint32_t key,
-                    const uint32_t *ops, uint32_t count, uint32_t *bad_op, const char **why);
+                    const uint32_t *ops, uint32_t count, struct budget *b, uint32_t *bad_op, const char **why);
 void partition_copy(const struct partition *p, struct partition *into);
 /* Parts of a partition; values are shared, `into` is zeroed or reused. The calls for which keep is set: */
 void partition_subset(const struct partition *p, const uint8_t *keep, struct partition *into);
@@ -214,13 +239,16 @@ bool register_evidence(const struct search *s, const struct partition *p, struct
 /* Registers whose values repeat: INVALID where a value was observed that surely had been replaced; else tells sets of
  * the same value apart as far as time does, and decides that. */
 enum decision register_sources_decide(struct search *search, struct partition *p, struct budget *b);
+/* Lists whose elements are appended once each: what was seen tells the order, so appends become compare-and-sets, and
+ * the deciders for registers are asked. */
+enum decision lists_decide(struct search *s, struct partition *p, struct budget *b);
 /* The general case: Wing and Gong (1993), Lowe (2017). UNDECIDED means that the budget is spent. */
 enum decision search_decide(struct search *s, struct partition *p, struct budget *b);
 uint32_t search_progress(const struct search *s); /* of the last search: returns that could be ordered at once */
 
-/* Reads and writes of different values, straight from the history, all keys at once: as register_decide, in a third of
- * the memory and time. UNDECIDED is the answer to all that is out of the ordinary: other functions, values that are no
- * integers or are written again. */
+/* Reads and writes of different values, straight from the history, all keys at once and without ordering it: as
+ * register_decide, in a fifth of the memory and time. UNDECIDED is the answer to all that is out of the ordinary: other
+ * functions, values that are no integers or are written again, findings that hang on events of the same instant. */
 struct scan_finding {
     uint32_t keys; /* that there are */
     /* If invalid: of the key, all operations on the values in question; they are not linearizable by themselves. */

@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 
+#include "checkers/internal.h"
 #include "checkers/transactions/transactions.h"
 #include "history/import.h"
 
@@ -14,6 +15,7 @@ struct harrow_history {
     struct map64 process_state; /* of operations recorded by hand: process -> PROCESS_... or 1 + its open operation */
     uint64_t time_ns;
     struct error error;
+    struct buffer described; /* the last operation asked about */
 };
 struct harrow_result {
     struct check_result result;
@@ -38,6 +40,7 @@ void harrow_history_free(harrow_history *h) {
     if (!h) return;
     history_free(h->columns);
     map64_free(&h->process_state);
+    buffer_free(&h->described);
     free(h);
 }
 
@@ -172,6 +175,20 @@ int harrow_history_complete(harrow_history *h, uint64_t time_ns, int64_t operati
 
 /* --- checks ------------------------------------------------------------------------------------------------------- */
 
+/* Names the operations, so that a reader sees what there is to choose a check for. */
+static void explain_no_guess(harrow_history *h) {
+    struct buffer names = {0};
+    bool seen[OP_CUSTOM + 256] = {false};
+    for (uint32_t op = 0; op < h->columns->count; op++) {
+        uint16_t f = h->columns->f[op];
+        if (seen[f]) continue;
+        seen[f] = true;
+        buffer_printf(&names, "%s%s", names.size ? ", " : "", history_function_name(h->columns, f));
+    }
+    error_set(&h->error, "no check understands every operation in it: %.300s", buffer_text(&names));
+    buffer_free(&names);
+}
+
 static const struct checker *checker_at(size_t i) {
     size_t count;
     const struct checker *all = checkers_all(&count);
@@ -186,16 +203,35 @@ const char *harrow_check_doc(size_t i) {
     return checker_at(i) ? checker_at(i)->doc : NULL;
 }
 
+const char *harrow_check_also(size_t i) {
+    return checker_at(i) && checker_at(i)->also ? checker_at(i)->also : checker_at(i) ? "" : NULL;
+}
+
 const char *harrow_check_functions(size_t i) {
     return checker_at(i) ? checker_at(i)->functions : NULL;
 }
 
 /* Of an older program the options are shorter; what is missing is zero. */
-static struct check_options options_of(const harrow_options *given) {
+static harrow_options whole_options(const harrow_options *given) {
     harrow_options o = {0};
     if (given) memcpy(&o, given, given->size < sizeof o ? given->size : sizeof o);
-    return (struct check_options){
-        .deadline_ms = o.deadline_ms, .memory_bytes_max = o.memory_bytes_max, .consistency = o.consistency};
+    return o;
+}
+
+const char *harrow_check_guess(const harrow_history *h, const harrow_options *given) {
+    const struct checker *c = checker_guess(h->columns, whole_options(given).consistency != NULL);
+    return c ? c->name : NULL;
+}
+
+static int options_of(harrow_history *h, const harrow_options *given, struct check_options *out) {
+    const harrow_options o = whole_options(given);
+    *out = (struct check_options){.deadline_ms = o.deadline_ms,
+                                  .memory_bytes_max = o.memory_bytes_max,
+                                  .consistency = o.consistency,
+                                  .verdict_only = o.verdict_only};
+    if (o.consistency && !consistency_known(o.consistency))
+        return error_set(&h->error, "there is no consistency model \"%s\"", o.consistency);
+    return take_value(h, o.initial, &out->initial);
 }
 
 harrow_result *library_result(const struct check_result *r) {
@@ -204,21 +240,46 @@ harrow_result *library_result(const struct check_result *r) {
     return result;
 }
 
-harrow_result *harrow_check(harrow_history *h, const char *check, const harrow_options *given) {
-    const struct checker *c = check ? checker_find(check) : checker_guess(h->columns);
-    const struct check_options o = options_of(given);
-    if (!c && check) {
-        error_set(&h->error, "there is no check \"%s\"", check);
+const char *harrow_history_describe(harrow_history *h, uint32_t operation) {
+    const struct history *c = h->columns;
+    if (operation >= c->count) return NULL;
+    h->described.size = 0;
+    print_op(c, operation, &h->described);
+    return buffer_text(&h->described);
+}
+
+const struct check_result *library_result_inside(const harrow_result *r) {
+    return &r->result;
+}
+
+static const struct checker *checker_for(harrow_history *h, const char *name, const struct check_options *o) {
+    const struct checker *c = name ? checker_find(name) : checker_guess(h->columns, o->consistency != NULL);
+    if (!c && name) {
+        error_set(&h->error, "there is no check \"%s\"", name);
     } else if (!c) {
-        error_set(&h->error, "no check understands every operation in it");
-    } else if (o.consistency && !consistency_known(o.consistency)) {
-        error_set(&h->error, "there is no consistency model \"%s\"", o.consistency);
-    } else {
-        struct check_result r;
-        c->check(c, h->columns, &o, &r);
-        return library_result(&r);
+        explain_no_guess(h);
+    } else if (o->initial.kind != VALUE_NIL && !c->takes_initial) {
+        error_set(&h->error, "an initial value is for registers; it means nothing to %s", c->name);
+        return NULL;
+    } else if (o->consistency && !c->takes_consistency) {
+        error_set(&h->error, "a consistency model is for list-append and rw-register; it means nothing to %s", c->name);
+        return NULL;
     }
-    return NULL;
+    return c;
+}
+
+int harrow_check_understands(const harrow_history *h, size_t i) {
+    return checker_at(i) && checker_understands(checker_at(i), h->columns);
+}
+
+harrow_result *harrow_check(harrow_history *h, const char *check, const harrow_options *given) {
+    struct check_options o;
+    if (options_of(h, given, &o)) return NULL;
+    const struct checker *c = checker_for(h, check, &o);
+    if (!c) return NULL;
+    struct check_result r;
+    c->check(c, h->columns, &o, &r);
+    return library_result(&r);
 }
 
 _Static_assert((int)HARROW_VALID == (int)VERDICT_VALID && (int)HARROW_UNKNOWN == (int)VERDICT_UNKNOWN &&

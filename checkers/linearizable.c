@@ -1,6 +1,6 @@
 /* check_linearizable: every key in turn, smallest first, each through a list of deciders. A key that needs more than
  * its share of the budget is put off until the others are done, so that one hard key hides no violation on another. */
-#include "checkers/internal.h"
+#include "checkers/evidence_internal.h"
 
 #include <stdlib.h>
 
@@ -23,26 +23,6 @@ static enum decision decide_unobserved(struct search *s, struct partition *p, st
     return DECIDED_VALID;
 }
 
-/* A value was observed that nobody had set, or not yet when its observer returned. */
-static enum decision decide_unwritten(struct search *s, struct partition *p, struct budget *b) {
-    (void)s, (void)b;
-    if (!p->sets_only) return UNDECIDED;
-    uint32_t *first_set = xmalloc(p->values->count * sizeof *first_set); /* position of the first invocation */
-    memset(first_set, 0xff, p->values->count * sizeof *first_set);
-    first_set[p->initial] = 0;
-    for (uint32_t c = p->count; c-- > 0;) {
-        const struct call *call = &p->calls[c];
-        if (call->effect == EFFECT_SET && call->value != p->initial) first_set[call->value] = call->invoked;
-    }
-    enum decision decision = UNDECIDED;
-    for (uint32_t i = 0; i < p->returns_count; i++) {
-        const struct call *call = &p->calls[p->returns[i]];
-        if (call->guard != GUARD_ANY && first_set[call->guard] > call->returned) decision = DECIDED_INVALID;
-    }
-    free(first_set);
-    return decision;
-}
-
 /* What the deciders before it had no need to drop would only be tried in vain. */
 static enum decision decide_by_search(struct search *s, struct partition *p, struct budget *b) {
     partition_drop_unobserved(p);
@@ -51,8 +31,8 @@ static enum decision decide_by_search(struct search *s, struct partition *p, str
 
 /* The last takes its time, and "sources" may end in it; the others are linear. */
 static const struct decider deciders[] = {
-    {"unobserved", decide_unobserved},    {"register", register_decide}, {"unwritten", decide_unwritten},
-    {"sources", register_sources_decide}, {"search", decide_by_search},
+    {"unobserved", decide_unobserved}, {"register", register_decide}, {"sources", register_sources_decide},
+    {"lists", lists_decide},           {"search", decide_by_search},
 };
 
 enum decision partition_decide(struct search *s, struct partition *p, struct budget *b) {
@@ -78,21 +58,19 @@ struct linearizability {
     uint32_t valid_count;
     uint32_t bad_op; /* first operation that the model does not know; NONE */
     const char *bad_why;
+    bool verdict_only;
     /* The first key that stayed undecided, and how far it came. */
     uint32_t undecided_count, undecided_group, undecided_calls, undecided_progress;
     enum budget_state undecided_state;
 };
 
-#define EXPLAIN_NS_MIN (100 * NS_PER_MS)
-#define EXPLAIN_NS_MAX (10 * NS_PER_S)
-
 /* Explaining may take a while, but a verdict must not wait for it longer than the whole check may. */
 static void explain(struct linearizability *l) {
-    struct budget b = l->budget;
-    uint64_t now = monotonic_ns(), least = now + EXPLAIN_NS_MIN, most = now + EXPLAIN_NS_MAX;
-    if (b.deadline_ns > most) b.deadline_ns = most;
-    if (b.deadline_ns < least) b.deadline_ns = least;
-    b.state = BUDGET_LEFT;
+    if (l->verdict_only) {
+        result_set(l->out, VERDICT_INVALID, "no order of its operations agrees with a %s", l->model->name);
+        return;
+    }
+    struct budget b = budget_to_explain(&l->budget);
     struct counterexample ce;
     counterexample_find(&ce, l->search, &l->partition, &b);
     struct extent whole = l->found.ops ? l->found.whole : counterexample_extent(&ce, &l->partition);
@@ -107,15 +85,15 @@ static enum decision decide_ops(struct linearizability *l, uint32_t key, const u
     const char *why;
     l->partition.count = l->partition.returns_count = 0;
     if (!budget_claim(b, count * PARTITION_BYTES_PER_OP)) return UNDECIDED;
-    budget_release(b, count * PARTITION_BYTES_PER_OP); /* whoever needs more asks for all of it */
-    if (!partition_make(&l->partition, l->model, l->h, key, ops, count, &bad_op, &why)) {
-        if (l->bad_op == NONE || bad_op < l->bad_op) {
-            l->bad_op = bad_op;
-            l->bad_why = why;
-        }
-        return UNDECIDED;
+    enum decision decision = UNDECIDED;
+    if (partition_make(&l->partition, l->model, l->h, key, ops, count, b, &bad_op, &why)) {
+        decision = partition_decide(l->search, &l->partition, b);
+    } else if (why && (l->bad_op == NONE || bad_op < l->bad_op)) {
+        l->bad_op = bad_op;
+        l->bad_why = why;
     }
-    return partition_decide(l->search, &l->partition, b);
+    budget_release(b, count * PARTITION_BYTES_PER_OP);
+    return decision;
 }
 
 static enum decision decide_group(struct linearizability *l, uint32_t g, struct budget *b) {
@@ -181,10 +159,14 @@ static bool decide_by_scan(struct linearizability *l) {
 
 #define SHARES_OF_FIRST_ROUND 16
 
-/* False once a key is invalid. */
+/* False once the verdict is set: a key is invalid, or there was no room to begin. */
 static bool decide_all(struct linearizability *l) {
-    groups_make(&l->groups, l->h);
-    uint32_t count = l->groups.count;
+    struct budget *b = &l->budget;
+    uint32_t count = 0;
+    if (!groups_make(&l->groups, l->h, b) || !budget_claim(b, (count = l->groups.count) * sizeof(uint32_t))) {
+        budget_tell(b, l->out);
+        return false;
+    }
     uint32_t *list = xmalloc(count * sizeof *list);
     for (uint32_t g = 0; g < count; g++) list[g] = g;
     uint64_t whole_ns = l->budget.deadline_ns - l->budget.start_ns;
@@ -219,11 +201,12 @@ static void conclude(struct linearizability *l) {
     buffer_free(&function);
 }
 
-void check_linearizable(const struct history *h, const struct model *m, const struct check_options *o,
-                        struct check_result *out) {
+static void judge(const void *model, const struct history *h, const struct check_options *o, struct check_result *out) {
+    const struct model *m = model;
     result_start(out, "linearizable");
     if (!history_trusted(h, out)) return;
     struct linearizability l = {.h = h, .model = m, .out = out, .budget = budget_of(o), .bad_op = NONE};
+    l.verdict_only = o && o->verdict_only;
     l.partition.values = &l.values;
     l.search = search_new();
     if (!decide_by_scan(&l) && decide_all(&l)) conclude(&l);
@@ -231,4 +214,10 @@ void check_linearizable(const struct history *h, const struct model *m, const st
     partition_free(&l.partition);
     values_free(&l.values);
     search_free(l.search);
+}
+
+void check_linearizable(const struct history *h, const struct model *m, const struct check_options *o,
+                        struct check_result *out) {
+    const struct evidence e = {.check = judge, .what = m, .object = m->name, .model = m};
+    check_with_evidence(h, &e, o, out);
 }

@@ -7,17 +7,22 @@
 #define KNOWS(f) (UINT32_C(1) << (f))
 
 static const struct model models[] = {
-    {"register", "one value: read, write", KNOWS(OP_READ) | KNOWS(OP_WRITE), {.kind = VALUE_NIL}},
-    {"cas-register",
-     "one value: read, write, cas",
-     KNOWS(OP_READ) | KNOWS(OP_WRITE) | KNOWS(OP_CAS),
-     {.kind = VALUE_NIL}},
-    {"kv",
-     "one key of a store: read, write, cas, delete, add, append; add and append create a missing key",
-     KNOWS(OP_READ) | KNOWS(OP_WRITE) | KNOWS(OP_CAS) | KNOWS(OP_DELETE) | KNOWS(OP_ADD) | KNOWS(OP_APPEND),
-     {.kind = VALUE_NIL}},
-    {"counter", "a sum: read, add; a missing counter is 0", KNOWS(OP_READ) | KNOWS(OP_ADD), {.kind = VALUE_INT}},
-    {"list", "a list: read, append; a missing list is empty", KNOWS(OP_READ) | KNOWS(OP_APPEND), {.kind = VALUE_LIST}},
+    {.name = "register", .doc = "one value: read, write", .functions = KNOWS(OP_READ) | KNOWS(OP_WRITE)},
+    {.name = "cas-register",
+     .doc = "one value: read, write, cas",
+     .functions = KNOWS(OP_READ) | KNOWS(OP_WRITE) | KNOWS(OP_CAS)},
+    {.name = "kv",
+     .doc = "one key of a store: read, write, cas, delete, add, append; add and append create a missing key",
+     .functions =
+         KNOWS(OP_READ) | KNOWS(OP_WRITE) | KNOWS(OP_CAS) | KNOWS(OP_DELETE) | KNOWS(OP_ADD) | KNOWS(OP_APPEND)},
+    {.name = "counter",
+     .doc = "a sum: read, add; a missing counter is 0",
+     .functions = KNOWS(OP_READ) | KNOWS(OP_ADD),
+     .nil = {.kind = VALUE_INT}},
+    {.name = "list",
+     .doc = "a list: read, append; a missing list is empty",
+     .functions = KNOWS(OP_READ) | KNOWS(OP_APPEND),
+     .nil = {.kind = VALUE_LIST}},
 };
 #define MODELS_COUNT (sizeof models / sizeof *models)
 static const struct model *const all[MODELS_COUNT] = {&models[0], &models[1], &models[2], &models[3], &models[4]};
@@ -64,7 +69,9 @@ bool model_encode(const struct model *m, const struct history *h, uint32_t op, s
     c->value = VALUE_ID_NIL;
     switch ((enum op_function)f) {
     case OP_READ:
-        c->guard = values_intern(values, h, result.kind == VALUE_NIL ? m->nil : result);
+        c->guard = m->never_nil && result.kind == VALUE_NIL
+                       ? GUARD_ANY
+                       : values_intern(values, h, result.kind == VALUE_NIL ? m->nil : result);
         c->effect = EFFECT_NONE;
         return true;
     case OP_WRITE:

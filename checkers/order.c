@@ -8,12 +8,12 @@
 
 struct events { /* of the operations of a key, which are known by their index among them */
     const struct history *h;
-    const uint32_t *ops; /* NULL: all, by their numbers */
+    const uint32_t *ops;
     uint32_t count;
 };
 
 static inline uint32_t op_at(const struct events *x, uint32_t index) {
-    return x->ops ? x->ops[index] : index;
+    return x->ops[index];
 }
 
 static inline uint64_t begin_ns(const struct events *x, uint32_t index) {
@@ -25,6 +25,7 @@ static inline uint64_t end_ns(const struct events *x, uint32_t index) {
 }
 
 #define INSERTION_MAX 32u /* endings of one bucket that are left to the insertion sort */
+#define SMALL_MAX 128u    /* endings in all for which buckets do not pay */
 
 /* Stable. Linear where no ending is far from its place. */
 static void sort_by_insertion(const struct events *x, uint32_t *e, uint32_t count) {
@@ -95,8 +96,9 @@ static bool returns(const struct history *h, uint32_t op) {
     return h->status[op] == OP_OK || failed_cas_that_saw(h, op);
 }
 
-uint32_t order_returns(const struct history *h, const uint32_t *ops, uint32_t count, uint32_t *order,
-                       uint32_t *scratch) {
+/* The indexes of the operations that return, in order of time; returns how many. */
+static uint32_t order_returns(const struct history *h, const uint32_t *ops, uint32_t count, uint32_t *order,
+                              uint32_t *scratch) {
     const struct events x = {h, ops, count};
     uint32_t *e = scratch, n = 0;
     uint64_t last_ns = 0;
@@ -104,20 +106,19 @@ uint32_t order_returns(const struct history *h, const uint32_t *ops, uint32_t co
     struct range range = {UINT64_MAX, 0};
     for (uint32_t i = 0; i < count; i++) {
         uint64_t ns = end_ns(&x, i);
-        if (ops) {
-            uint32_t later = ops[i + LOOK_AHEAD < count ? i + LOOK_AHEAD : i];
-            __builtin_prefetch(&h->complete_ns[later]);
-            __builtin_prefetch(&h->invoke_ns[later]);
-            __builtin_prefetch(&h->status[later]);
-        }
+        uint32_t later = ops[i + LOOK_AHEAD < count ? i + LOOK_AHEAD : i];
+        __builtin_prefetch(&h->complete_ns[later]);
+        __builtin_prefetch(&h->invoke_ns[later]);
+        __builtin_prefetch(&h->status[later]);
         if (!returns(h, op_at(&x, i))) continue;
         e[n++] = i;
         range_add(&range, ns);
         in_order &= last_ns <= ns;
         last_ns = ns;
     }
-    if (in_order) {
+    if (in_order || n <= SMALL_MAX) {
         memcpy(order, e, n * sizeof *order);
+        if (!in_order) sort_by_insertion(&x, order, n);
     } else {
         sort_by_end(&x, range, e, n, order, scratch + count);
     }

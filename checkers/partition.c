@@ -6,58 +6,71 @@
 
 /* --- groups by key ------------------------------------------------------------------------------------------------ */
 
-struct group_size {
-    uint32_t key_slot, size;
-};
-
-static int by_size(const void *a, const void *b) {
-    const struct group_size *x = a, *y = b;
-    if (x->size != y->size) return x->size < y->size ? -1 : 1;
-    return x->key_slot < y->key_slot ? -1 : x->key_slot > y->key_slot;
-}
-
 /* Slot 0 is for operations without a key. */
 static uint32_t key_slot_of(const struct history *h, uint32_t op) {
     return h->key[op] + 1;
 }
 
-static void count_keys(const struct history *h, struct group_size *sizes) {
+static void count_keys(const struct history *h, uint32_t *sizes) {
     for (uint32_t op = 0; op < h->count;) {
         uint32_t begin = op, slot = key_slot_of(h, op);
         while (op < h->count && key_slot_of(h, op) == slot) op++;
-        sizes[slot].size += op - begin;
+        sizes[slot] += op - begin;
     }
 }
 
-void groups_make(struct groups *g, const struct history *h) {
-    uint32_t slots = h->strings.count + 1;
-    struct group_size *sizes = xcalloc(slots, sizeof *sizes);
-    uint32_t *at = xmalloc(slots * sizeof *at);
-    for (uint32_t i = 0; i < slots; i++) sizes[i].key_slot = i;
-    count_keys(h, sizes);
-    qsort(sizes, slots, sizeof *sizes, by_size);
+/* The slots that have operations, into `sorted`: by size, then by slot. Sizes are small, so they are counted. */
+static void sort_slots(const uint32_t *sizes, uint32_t slots, uint32_t largest, uint32_t *sorted) {
+    uint32_t *begin = xcalloc((size_t)largest + 1, sizeof *begin), total = 0;
+    for (uint32_t i = 0; i < slots; i++) begin[sizes[i]]++;
+    begin[0] = 0;
+    for (uint32_t size = 1; size <= largest; size++) {
+        uint32_t count = begin[size];
+        begin[size] = total;
+        total += count;
+    }
+    for (uint32_t i = 0; i < slots; i++)
+        if (sizes[i]) sorted[begin[sizes[i]]++] = i;
+    free(begin);
+}
 
-    uint32_t empty = 0;
-    while (empty < slots && sizes[empty].size == 0) empty++;
-    g->count = slots - empty;
+static void fill_groups(struct groups *g, const struct history *h, uint32_t *sizes, uint32_t slots) {
+    uint32_t largest = 0, total = 0;
+    for (uint32_t i = 0; i < slots; i++) {
+        g->count += sizes[i] > 0;
+        if (sizes[i] > largest) largest = sizes[i];
+    }
     g->key = xmalloc(g->count * sizeof *g->key);
     g->first = xmalloc((g->count + 1) * sizeof *g->first);
     g->ops = xmalloc_large(h->count * sizeof *g->ops);
-    uint32_t total = 0;
+    sort_slots(sizes, slots, largest, g->key);
     for (uint32_t i = 0; i < g->count; i++) {
-        uint32_t slot = sizes[empty + i].key_slot;
+        uint32_t slot = g->key[i], size = sizes[slot];
         g->key[i] = slot == 0 ? NO_STRING : slot - 1;
-        g->first[i] = at[slot] = total;
-        total += sizes[empty + i].size;
+        g->first[i] = sizes[slot] = total; /* from now on the place of the next */
+        total += size;
     }
     g->first[g->count] = total;
-    if (g->count == 1) {
-        for (uint32_t op = 0; op < h->count; op++) g->ops[op] = op;
-    } else {
-        for (uint32_t op = 0; op < h->count; op++) g->ops[at[key_slot_of(h, op)]++] = op;
+    for (uint32_t op = 0; op < h->count; op++) {
+        uint32_t place = g->count == 1 ? op : sizes[key_slot_of(h, op)]++;
+        g->ops[place] = op;
     }
+}
+
+bool groups_make(struct groups *g, const struct history *h, struct budget *b) {
+    uint32_t slots = h->strings.count + 1, keys_max = slots < h->count ? slots : h->count;
+    uint64_t passing = ((uint64_t)slots + h->count) * sizeof(uint32_t);
+    *g = (struct groups){.bytes = (h->count + 2 * (uint64_t)keys_max) * sizeof(uint32_t)};
+    if (!budget_claim(b, g->bytes + passing)) {
+        *g = (struct groups){0};
+        return false;
+    }
+    uint32_t *sizes = xcalloc(slots, sizeof *sizes);
+    count_keys(h, sizes);
+    fill_groups(g, h, sizes, slots);
     free(sizes);
-    free(at);
+    budget_release(b, passing);
+    return !budget_spent_now(b);
 }
 
 void groups_free(struct groups *g) {
@@ -162,12 +175,30 @@ static bool encode(const struct partition *p, const struct model *m, struct call
 
 /* Neither a failed operation that saw nothing nor a read without a result says anything. */
 static bool says_something(const struct history *h, const struct call *c) {
+    if (c->effect == EFFECT_NONE && c->guard == GUARD_ANY) return false;
     return !c->optional || (h->status[c->op] != OP_FAIL && c->effect != EFFECT_NONE);
 }
 
+/* Is there memory to intern the lists of an operation, and time? Values that are no lists were reckoned with before. */
+static bool lists_fit(const struct partition *p, uint32_t op, struct budget *b, uint64_t *claimed) {
+    const struct history *h = p->h;
+    if (h->argument[op].kind != VALUE_LIST && h->result[op].kind != VALUE_LIST) return !budget_spent_by(b, 4);
+    uint64_t more = values_in(h, h->argument[op]) + values_in(h, h->result[op]);
+    if (budget_spent_by(b, more < BUDGET_WORK_MAX / 8 ? 8 * (uint32_t)more : BUDGET_WORK_MAX)) return false;
+    return budget_claim_up_to(b, claimed, values_bytes_with(p->values, more));
+}
+
+static void move_returns(struct partition *p, const uint32_t *moved) {
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < p->returns_count; i++)
+        if (moved[p->returns[i]] != NONE) p->returns[kept++] = moved[p->returns[i]];
+    p->returns_count = kept;
+}
+
 /* The calls have their positions. Translates them and moves those that stay together; the returns follow. */
-static bool partition_encode(struct partition *p, const struct model *m, const uint32_t *ops, uint32_t *bad_op,
-                             const char **why) {
+static bool partition_encode(struct partition *p, const struct model *m, const uint32_t *ops, struct budget *b,
+                             uint32_t *bad_op, const char **why) {
+    uint64_t claimed = 0;
     uint32_t kept = 0, effects = 0, *moved = NULL;
     bool known = true;
     for (uint32_t i = 0; i < p->count; i++) {
@@ -178,30 +209,31 @@ static bool partition_encode(struct partition *p, const struct model *m, const u
         struct call c = p->calls[i];
         c.op = ops[i];
         c.optional = c.returned == NONE;
-        known = encode(p, m, &c, why);
-        if (!known) {
-            *bad_op = c.op;
-            break;
-        }
+        *why = NULL;
+        *bad_op = c.op;
+        known = lists_fit(p, c.op, b, &claimed) && encode(p, m, &c, why);
+        if (!known) break;
         p->calls[kept] = c;
-        if (moved) moved[i] = kept;
-        if (says_something(p->h, &c)) {
-            effects |= effect_bit(&c);
-            kept++;
-        } else if (!moved) {
+        bool stays = says_something(p->h, &c);
+        if (!stays && !moved) {
             moved = xmalloc_large(p->count * sizeof *moved);
-            for (uint32_t k = 0; k <= i; k++) moved[k] = k;
+            for (uint32_t k = 0; k < i; k++) moved[k] = k;
         }
+        if (moved) moved[i] = stays ? kept : NONE;
+        if (!stays) continue;
+        effects |= effect_bit(&c);
+        kept++;
     }
-    for (uint32_t i = 0; moved && known && i < p->returns_count; i++) p->returns[i] = moved[p->returns[i]];
+    if (moved && known) move_returns(p, moved);
     free(moved);
+    budget_release(b, claimed); /* whoever needs the partition asks for all of it */
     p->count = kept;
     if (known) partition_classify(p, effects);
     return known;
 }
 
 bool partition_make(struct partition *p, const struct model *m, const struct history *h, uint32_t key,
-                    const uint32_t *ops, uint32_t count, uint32_t *bad_op, const char **why) {
+                    const uint32_t *ops, uint32_t count, struct budget *b, uint32_t *bad_op, const char **why) {
     partition_reserve(p, count);
     values_clear(p->values);
     values_reserve(p->values, count);
@@ -212,7 +244,7 @@ bool partition_make(struct partition *p, const struct model *m, const struct his
     _Static_assert(sizeof(struct call) % sizeof(uint32_t) == 0, "calls are whole words apart");
     size_t stride = sizeof(struct call) / sizeof(uint32_t);
     p->returns_count = order_events_into(h, ops, count, &p->calls->invoked, &p->calls->returned, stride, p->returns);
-    return partition_encode(p, m, ops, bad_op, why);
+    return partition_encode(p, m, ops, b, bad_op, why);
 }
 
 void partition_copy(const struct partition *p, struct partition *into) {

@@ -9,16 +9,35 @@ const char *buffer_text(struct buffer *b) {
     return (const char *)b->data;
 }
 
+#define TEXT_PRINT_MAX 200u   /* bytes of a string; longer ones are cut */
+#define VALUE_PRINT_MAX 2000u /* bytes of a value with all that is in it, about */
+
+/* As a JSON string; not cut within a character or an escape sequence. */
+static void print_string(const struct history *h, uint32_t id, struct buffer *out) {
+    size_t begin = out->size, size = begin + TEXT_PRINT_MAX;
+    history_value_print(h, (struct value){.kind = VALUE_STRING, .string = id}, out);
+    if (out->size <= size + 1) return;
+    while ((out->data[size] & 0xc0) == 0x80) size--;
+    for (size_t at = begin; at < size; at++) {
+        if (out->data[at] != '\\') continue;
+        size_t end = at + (out->data[at + 1] == 'u' ? 6 : 2);
+        if (end > size) size = at;
+        at = end - 1;
+    }
+    out->size = size;
+    buffer_printf(out, "...\" (%zu bytes)", history_text_bytes(h, id).size);
+}
+
 /* Text that fits on a line as it is, or as a JSON string. */
 static void print_line_of(const struct history *h, uint32_t id, bool spaces, struct buffer *out) {
     struct bytes text = history_text_bytes(h, id);
-    bool plain = text.size > 0;
+    bool plain = text.size > 0 && text.size <= TEXT_PRINT_MAX;
     for (size_t i = 0; i < text.size; i++)
         plain &= text.data[i] >= (spaces ? ' ' : '!') && text.data[i] != 0x7f && text.data[i] != '"';
     if (plain) {
         buffer_append(out, text.data, text.size);
     } else {
-        history_value_print(h, (struct value){.kind = VALUE_STRING, .string = id}, out);
+        print_string(h, id, out);
     }
 }
 
@@ -61,20 +80,29 @@ void print_duration(uint64_t ns, struct buffer *out) {
     buffer_printf(out, "%" PRIu64 " ns", ns);
 }
 
-void print_value(const struct history *h, struct value v, struct buffer *out) {
-    if (v.kind != VALUE_LIST || v.size <= LIST_PRINT_MAX) {
+/* What would go far beyond the end is left out. */
+static void print_up_to(const struct history *h, struct value v, size_t end, struct buffer *out) {
+    if (v.kind == VALUE_STRING) {
+        print_string(h, v.string, out);
+    } else if (v.kind != VALUE_LIST) {
         history_value_print(h, v, out);
-        return;
+    } else {
+        buffer_printf(out, "[");
+        for (uint32_t i = 0; i < v.size; i++) {
+            if (i) buffer_printf(out, ",");
+            bool full = out->size > end;
+            if (full || (v.size > LIST_PRINT_MAX && i == LIST_PRINT_MAX / 2)) {
+                buffer_printf(out, full ? "..." : "...,");
+                i = full ? v.size - 1 : v.size - LIST_PRINT_MAX / 2;
+            }
+            if (!full) print_up_to(h, h->pool[v.first + i], end, out);
+        }
+        buffer_printf(out, "]");
     }
-    struct value part = v;
-    part.size = LIST_PRINT_MAX / 2;
-    history_value_print(h, part, out);
-    out->size--; /* the bracket */
-    buffer_printf(out, ",...,");
-    for (uint32_t i = v.size - LIST_PRINT_MAX / 2; i < v.size; i++) {
-        history_value_print(h, h->pool[v.first + i], out);
-        buffer_printf(out, i + 1 < v.size ? "," : "]");
-    }
+}
+
+void print_value(const struct history *h, struct value v, struct buffer *out) {
+    print_up_to(h, v, out->size + VALUE_PRINT_MAX, out);
 }
 
 static bool is_pair(struct value v) {

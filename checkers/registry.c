@@ -1,13 +1,31 @@
 /* Every check that judges the operations of a history, by name: what `harrow models` lists, what `harrow check --model`
  * takes, what the library offers. To add one: a row, where the order is that of guessing (the smallest first). */
 #include "checkers/collections/collections.h"
+#include "checkers/internal.h"
 #include "checkers/transactions/transactions.h"
 
 /* --- how a row is checked ----------------------------------------------------------------------------------------- */
 
 static void by_model(const struct checker *c, const struct history *h, const struct check_options *o,
                      struct check_result *out) {
-    check_linearizable(h, model_find(c->name), o, out);
+    struct model m = *model_find(c->name);
+    struct buffer name = {0};
+    if (c->takes_initial && o && o->initial.kind != VALUE_NIL) {
+        buffer_printf(&name, "%s that holds ", m.name);
+        history_value_print(h, o->initial, &name);
+        buffer_printf(&name, " at first");
+        m.name = buffer_text(&name);
+        m.nil = o->initial;
+        m.never_nil = true;
+    }
+    check_linearizable(h, &m, o, out);
+    buffer_free(&name);
+}
+
+static void by_multi_register(const struct checker *c, const struct history *h, const struct check_options *o,
+                              struct check_result *out) {
+    (void)c;
+    check_multi_register(h, o, out);
 }
 
 static void by_counter(const struct checker *c, const struct history *h, const struct check_options *o,
@@ -37,7 +55,9 @@ static void by_rw_register(const struct checker *c, const struct history *h, con
 static void by_bank(const struct checker *c, const struct history *h, const struct check_options *o,
                     struct check_result *out) {
     (void)c;
-    check_bank(h, o, out);
+    struct history *same = is_bank_of_balances(h) ? balances_as_transactions(h) : NULL;
+    check_bank(same ? same : h, o, out);
+    history_free(same);
 }
 
 static void by_long_fork(const struct checker *c, const struct history *h, const struct check_options *o,
@@ -93,29 +113,43 @@ static bool has_micro(const struct history *h, const char *name) {
     return false;
 }
 
+static bool has_function(const struct history *h, enum op_function f) {
+    for (uint32_t op = 0; op < h->count; op++)
+        if (h->f[op] == f) return true;
+    return false;
+}
+
 static bool has_appends(const struct history *h) {
-    return has_micro(h, "append");
+    return has_function(h, OP_APPEND) || has_micro(h, "append");
 }
 
 static void by_sessions(const struct checker *c, const struct history *h, const struct check_options *o,
                         struct check_result *out) {
     (void)c;
-    bool lists = has_appends(h);
-    for (uint32_t op = 0; op < h->count && !lists; op++) lists = h->f[op] == OP_APPEND;
-    check_sessions(h, lists ? TRANSACTIONS_LIST_APPEND : TRANSACTIONS_RW_REGISTER, o, out);
+    check_sessions(h, has_appends(h) ? TRANSACTIONS_LIST_APPEND : TRANSACTIONS_RW_REGISTER, o, out);
 }
 
 static bool has_writes(const struct history *h) {
-    return has_micro(h, "w");
+    return has_function(h, OP_WRITE) || has_function(h, OP_CAS) || has_micro(h, "w");
+}
+
+static bool has_spelled_writes(const struct history *h) {
+    return has_micro(h, "write");
 }
 
 /* --- the table ---------------------------------------------------------------------------------------------------- */
 
 static const struct checker checkers[] = {
-    {.name = "register", .doc = "one value, linearizable", .functions = "read write", .check = by_model},
+    {.name = "register",
+     .doc = "one value, linearizable",
+     .functions = "read write",
+     .takes_initial = true,
+     .check = by_model},
     {.name = "cas-register",
      .doc = "one value with compare-and-set, linearizable",
+     .also = "linearizable-register",
      .functions = "read write cas",
+     .takes_initial = true,
      .check = by_model},
     {.name = "counter",
      .doc = "a sum, near-linear; a missing counter is 0",
@@ -137,18 +171,27 @@ static const struct checker checkers[] = {
      .check = by_model},
     {.name = "list-append",
      .doc = "transactions over lists, in Elle's manner (--consistency)",
-     .functions = "txn",
+     .functions = "txn read append",
+     .takes_consistency = true,
      .fits = has_appends,
      .check = by_list_append},
     {.name = "rw-register",
      .doc = "transactions over registers, in Elle's manner (--consistency)",
-     .functions = "txn",
+     .also = "wr",
+     .functions = "txn read write cas",
+     .takes_consistency = true,
      .fits = has_writes,
      .check = by_rw_register},
+    {.name = "multi-register",
+     .doc = "transactions over registers, linearizable, values may repeat",
+     .functions = "txn",
+     .fits = has_spelled_writes,
+     .takes_initial = true,
+     .check = by_multi_register},
     {.name = "bank",
      .doc = "transfers between accounts: the total is kept, nothing falls below 0",
-     .functions = "txn",
-     .by_name_only = true,
+     .functions = "txn read transfer",
+     .fits = is_bank_of_balances,
      .check = by_bank},
     {.name = "long-fork",
      .doc = "keys written once: what transactions saw of the same keys forms one order",
@@ -157,7 +200,7 @@ static const struct checker checkers[] = {
      .check = by_long_fork},
     {.name = "sessions",
      .doc = "no process goes back on a key: the four session guarantees",
-     .functions = "read write append txn",
+     .functions = "read write cas append txn",
      .by_name_only = true,
      .check = by_sessions},
     {.name = "set-full",
@@ -176,10 +219,12 @@ static const struct checker checkers[] = {
      .check = by_collection},
     {.name = "queue",
      .doc = "a queue without order, linearizable, near-linear",
+     .also = "unordered-queue",
      .functions = "enqueue dequeue",
      .check = by_collection},
     {.name = "fifo",
      .doc = "a queue, first in, first out, linearizable, near-linear",
+     .also = "fifo-queue",
      .functions = "enqueue dequeue",
      .by_name_only = true,
      .check = by_collection},
@@ -218,14 +263,6 @@ const struct checker *checkers_all(size_t *count) {
     return checkers;
 }
 
-const struct checker *checker_find(const char *name) {
-    for (size_t i = 0; i < CHECKERS_COUNT; i++)
-        if (strcmp(checkers[i].name, name) == 0) return &checkers[i];
-    return NULL;
-}
-
-/* --- guessing ----------------------------------------------------------------------------------------------------- */
-
 /* Is it one of the words? */
 static bool is_word_of(const char *words, const char *word) {
     size_t size = strlen(word);
@@ -236,18 +273,40 @@ static bool is_word_of(const char *words, const char *word) {
     return false;
 }
 
-static bool understands(const struct checker *c, const struct history *h, const bool *seen) {
+const struct checker *checker_find(const char *name) {
+    for (size_t i = 0; i < CHECKERS_COUNT; i++)
+        if (strcmp(checkers[i].name, name) == 0 || (checkers[i].also && is_word_of(checkers[i].also, name)))
+            return &checkers[i];
+    return NULL;
+}
+
+/* --- guessing ----------------------------------------------------------------------------------------------------- */
+
+struct functions_seen {
+    bool of[OP_CUSTOM + sizeof((struct history *)0)->custom / sizeof(uint32_t)];
+};
+
+static bool understands(const struct checker *c, const struct history *h, const struct functions_seen *seen) {
     for (uint32_t f = 0; f < OP_CUSTOM + h->custom_count; f++)
-        if (seen[f] && !is_word_of(c->functions, history_function_name(h, (uint16_t)f))) return false;
+        if (seen->of[f] && !is_word_of(c->functions, history_function_name(h, (uint16_t)f))) return false;
     return true;
 }
 
-const struct checker *checker_guess(const struct history *h) {
-    bool seen[OP_CUSTOM + sizeof h->custom / sizeof *h->custom] = {false};
-    for (uint32_t op = 0; op < h->count; op++) seen[h->f[op]] = true;
+static struct functions_seen look(const struct history *h) {
+    struct functions_seen seen = {{false}};
+    for (uint32_t op = 0; op < h->count; op++) seen.of[h->f[op]] = true;
+    return seen;
+}
+
+bool checker_understands(const struct checker *c, const struct history *h) {
+    struct functions_seen seen = look(h);
+    return understands(c, h, &seen) && (!c->fits || c->fits(h));
+}
+
+const struct checker *checker_guess(const struct history *h, bool consistency) {
     for (size_t i = 0; i < CHECKERS_COUNT; i++) {
         const struct checker *c = &checkers[i];
-        if (!c->by_name_only && understands(c, h, seen) && (!c->fits || c->fits(h))) return c;
+        if (!c->by_name_only && (c->takes_consistency || !consistency) && checker_understands(c, h)) return c;
     }
     return NULL;
 }

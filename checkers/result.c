@@ -9,6 +9,7 @@ void check_result_free(struct check_result *r) {
     free(r->detail);
     free(r->explanation);
     free(r->ops);
+    picture_free(r->picture);
     *r = (struct check_result){0};
 }
 

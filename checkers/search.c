@@ -3,7 +3,8 @@
  *
  * A configuration is (set of linearized calls, state). Every call that returned before the first return still open is
  * linearized and none that was invoked after it is; so the set is that return plus one bit for each call in between,
- * kept in slots that are reused as calls return. The memory (search_cache.c) compares configurations exactly.
+ * kept in slots that are reused as calls return. Optional calls never return, but those that do the same are taken in
+ * order of invocation: a count tells which. The memory (search_cache.c) compares configurations exactly.
  *
  * Some moves never hurt and are made without a choice; some choices never help and are not offered. Each of these rules
  * says why, and the tests hold all of them against a brute-force oracle. */
@@ -53,33 +54,6 @@ static void link_calls(struct search *s) {
     }
 }
 
-/* Slots: the last that became free at the invocation, free again at the return. An optional call keeps its own; theirs
- * stand in words of bits of their own, behind the others. */
-static void assign_slots(struct search *s) {
-    const struct partition *p = s->p;
-    s->slot = arena_alloc(&s->arena, p->count * sizeof *s->slot);
-    s->words_at = arena_alloc(&s->arena, ((size_t)p->returns_count + 1) * sizeof *s->words_at);
-    uint32_t *unused = arena_alloc(&s->arena, p->count * sizeof *unused);
-    uint32_t unused_count = 0, ok_slots = 0, optional_slots = 0;
-    for (uint32_t c = 0, r = 0; c < p->count || r < p->returns_count;) {
-        bool call_next =
-            r == p->returns_count || (c < p->count && p->calls[c].invoked < p->calls[p->returns[r]].returned);
-        if (!call_next) {
-            s->words_at[r] = (optional_slots + 63) / 64;
-            unused[unused_count++] = s->slot[p->returns[r++]];
-        } else if (p->calls[c].optional) {
-            s->slot[c++] = optional_slots++;
-        } else {
-            s->slot[c++] = unused_count ? unused[--unused_count] : ok_slots++;
-        }
-    }
-    s->words_at[p->returns_count] = (optional_slots + 63) / 64;
-    s->ok_words = (ok_slots + 63) / 64;
-    for (uint32_t r = 0; r <= p->returns_count; r++) s->words_at[r] += s->ok_words;
-    for (uint32_t c = 0; c < p->count; c++) s->slot[c] += p->calls[c].optional ? s->ok_words * 64 : 0;
-    s->bits = zeroed(s, s->words_at[p->returns_count], sizeof *s->bits);
-}
-
 /* Calls that do the same are of one class. */
 static void assign_classes(struct search *s) {
     const struct partition *p = s->p;
@@ -97,6 +71,54 @@ static void assign_classes(struct search *s) {
     }
     s->class_stamp = zeroed(s, s->classes.count, sizeof *s->class_stamp);
     s->class_choice = arena_alloc(&s->arena, s->classes.count * sizeof *s->class_choice);
+}
+
+static uint32_t bits_for(uint32_t count) {
+    return 32 - (uint32_t)__builtin_clz(count);
+}
+
+/* Each class of optional calls has a field for its count, with a bit to spare on top (see search_cache.c), in words
+ * behind those of the ok calls. Fields do not cross words, and stand in order of the first invocation. */
+static void assign_fields(struct search *s) {
+    const struct partition *p = s->p;
+    uint32_t end = s->ok_words * 64, r = 0;
+    uint32_t *count_of = zeroed(s, s->classes.count, sizeof *count_of);
+    uint32_t *field_of = zeroed(s, s->classes.count, sizeof *field_of); /* 0: none yet */
+    for (uint32_t c = 0; c < p->count; c++)
+        if (p->calls[c].optional) count_of[s->class_of[c]]++;
+    s->field_tops = zeroed(s, (size_t)s->ok_words + s->classes.count, sizeof *s->field_tops);
+    for (uint32_t c = 0; c < p->count; c++) {
+        const struct call *call = &p->calls[c];
+        if (!call->optional) continue;
+        for (; r < p->returns_count && p->calls[p->returns[r]].returned < call->invoked; r++)
+            s->words_at[r] = (end + 63) / 64;
+        uint32_t *field = &field_of[s->class_of[c]], width = bits_for(count_of[s->class_of[c]]) + 1;
+        if (*field == 0) {
+            if (end % 64 + width > 64) end += 64 - end % 64;
+            *field = end + 1;
+            end += width;
+            s->field_tops[(end - 1) / 64] |= UINT64_C(1) << (end - 1) % 64;
+        }
+        s->slot[c] = *field - 1;
+    }
+    for (; r <= p->returns_count; r++) s->words_at[r] = (end + 63) / 64;
+}
+
+/* Slots: the last that became free at the invocation, free again at the return. */
+static void assign_slots(struct search *s) {
+    const struct partition *p = s->p;
+    s->slot = arena_alloc(&s->arena, p->count * sizeof *s->slot);
+    s->words_at = arena_alloc(&s->arena, ((size_t)p->returns_count + 1) * sizeof *s->words_at);
+    uint32_t *unused = arena_alloc(&s->arena, p->count * sizeof *unused);
+    uint32_t unused_count = 0, ok_slots = 0;
+    for (uint32_t c = 0, r = 0; c < p->count; c++) {
+        for (; r < p->returns_count && p->calls[p->returns[r]].returned < p->calls[c].invoked; r++)
+            unused[unused_count++] = s->slot[p->returns[r]];
+        if (!p->calls[c].optional) s->slot[c] = unused_count ? unused[--unused_count] : ok_slots++;
+    }
+    s->ok_words = (ok_slots + 63) / 64;
+    assign_fields(s);
+    s->bits = zeroed(s, s->words_at[p->returns_count], sizeof *s->bits);
 }
 
 static void count_values(struct search *s) {
@@ -146,7 +168,7 @@ static void mark_chain(struct search *s) {
     s->on_chain[VALUE_ID_EMPTY] = s->on_chain[VALUE_ID_NIL] = 1;
 }
 
-#define BYTES_PER_CALL 112 /* of the arrays above */
+#define BYTES_PER_CALL 128 /* of the arrays above */
 #define BYTES_PER_VALUE 52
 
 static void search_start(struct search *s, struct partition *p) {
@@ -154,15 +176,15 @@ static void search_start(struct search *s, struct partition *p) {
     arena_reset(&s->arena);
     link_calls(s);
     s->placed = zeroed(s, p->count, 1);
-    assign_slots(s);
     assign_classes(s);
+    assign_slots(s);
     count_values(s);
     if (p->appends) mark_chain(s);
     s->state = p->initial;
-    s->first = s->first_max = 0;
-    s->epoch = 0;
+    s->first = s->first_max = s->first_stuck = 0;
+    s->epoch = s->moves = 0;
     s->undo_count = s->frames_count = s->choices_count = 0;
-    cache_start(&s->cache, p->count, s->ok_words, s->words_at);
+    cache_start(&s->cache, p->count, s->ok_words, s->words_at, s->field_tops);
 }
 
 /* --- placing a call, and taking it back --------------------------------------------------------------------------- */
@@ -192,12 +214,13 @@ static bool abandons_readers(const struct search *s, const struct call *call, ui
     return need > 0 && !can_come_back(s, from);
 }
 
-static void set_bit(struct search *s, uint32_t c) {
-    s->bits[s->slot[c] / 64] |= UINT64_C(1) << (s->slot[c] % 64);
+/* The bit of an ok call is set that was clear, or one more is counted of an optional call's class; and back. */
+static void enter_call(struct search *s, uint32_t c) {
+    s->bits[s->slot[c] / 64] += UINT64_C(1) << (s->slot[c] % 64);
 }
 
-static void clear_bit(struct search *s, uint32_t c) {
-    s->bits[s->slot[c] / 64] &= ~(UINT64_C(1) << (s->slot[c] % 64));
+static void remove_call(struct search *s, uint32_t c) {
+    s->bits[s->slot[c] / 64] -= UINT64_C(1) << (s->slot[c] % 64);
 }
 
 #define ONE_LESS UINT32_MAX /* added, it takes one away */
@@ -215,6 +238,22 @@ static void count_call(struct search *s, const struct call *call, uint32_t chang
     if (call->effect == EFFECT_ADD) s->adders += change;
 }
 
+static bool is_optional_set(const struct search *s, uint32_t c) {
+    return s->p->calls[c].optional && s->p->calls[c].effect == EFFECT_SET;
+}
+
+/* Suppliers are mostly taken in order, so those in front are not looked at again. What is taken back last was taken
+ * first: so a call had been in front exactly if the one behind it is. */
+static void skip_supplier(struct search *s, uint32_t c) {
+    uint32_t *front = &s->suppliers[s->p->calls[c].value];
+    if (*front == c) *front = s->next_supplier[c];
+}
+
+static void restore_supplier(struct search *s, uint32_t c) {
+    uint32_t *front = &s->suppliers[s->p->calls[c].value];
+    if (*front == s->next_supplier[c]) *front = c;
+}
+
 /* Linearizes c next, if that is legal and not hopeless. */
 static bool place(struct search *s, uint32_t c) {
     const struct partition *p = s->p;
@@ -226,20 +265,22 @@ static bool place(struct search *s, uint32_t c) {
     s->undo[s->undo_count++] = (struct undo){.call = c, .state = s->state, .first = s->first};
     s->state = to;
     s->placed[c] = 1;
+    if (is_optional_set(s, c)) skip_supplier(s, c);
     s->next[s->prev[c]] = s->next[c];
     s->prev[s->next[c]] = s->prev[c];
     count_call(s, call, ONE_LESS);
-    set_bit(s, c);
+    enter_call(s, c);
     for (; s->first < p->returns_count && s->placed[p->returns[s->first]]; s->first++)
-        clear_bit(s, p->returns[s->first]);
+        remove_call(s, p->returns[s->first]);
     return true;
 }
 
 static void take_back(struct search *s, uint32_t undo_count) {
     while (s->undo_count > undo_count) {
         struct undo u = s->undo[--s->undo_count];
-        while (s->first > u.first) set_bit(s, s->p->returns[--s->first]);
-        clear_bit(s, u.call);
+        while (s->first > u.first) enter_call(s, s->p->returns[--s->first]);
+        remove_call(s, u.call);
+        if (is_optional_set(s, u.call)) restore_supplier(s, u.call);
         count_call(s, &s->p->calls[u.call], 1);
         s->next[s->prev[u.call]] = u.call;
         s->prev[s->next[u.call]] = u.call;
@@ -265,6 +306,7 @@ static bool place_reads(struct search *s) {
     bool any = false;
     uint32_t limit = horizon(s);
     for (uint32_t c = s->next[s->head_ok], next; c != s->head_ok && s->p->calls[c].invoked < limit; c = next) {
+        if (budget_spent_by(s->budget, 1)) return false;
         next = s->next[c];
         const struct call *call = &s->p->calls[c];
         if (call->effect != EFFECT_NONE || !legal(s, call)) continue;
@@ -283,6 +325,7 @@ static bool place_closed_write(struct search *s) {
     uint32_t limit = horizon(s);
     uint64_t stamp = ++s->epoch;
     for (uint32_t c = s->next[s->head_ok]; c != s->head_ok && s->p->calls[c].invoked < limit; c = s->next[c]) {
+        if (budget_spent_by(s->budget, 2)) return false;
         const struct call *call = &s->p->calls[c];
         if (call->effect != EFFECT_NONE || call->guard == GUARD_ANY) continue;
         if (s->value_stamp[call->guard] != stamp) s->pending[call->guard] = 0;
@@ -334,6 +377,7 @@ static void offer_suppliers(struct search *s, uint32_t value, uint32_t limit, bo
     if (value == s->state || s->value_stamp[value] == stamp) return;
     s->value_stamp[value] = stamp;
     for (uint32_t c = s->suppliers[value]; c != NONE && s->p->calls[c].invoked < limit; c = s->next_supplier[c]) {
+        if (!blind_too && s->optional_guards == 0) return; /* nothing but blind ones follows */
         const struct call *call = &s->p->calls[c];
         if (s->placed[c] || !legal(s, call) || (call->guard == GUARD_ANY && !blind_too)) continue;
         offer(s, c, stamp);
@@ -418,14 +462,38 @@ static void offer_any(struct search *s) {
     }
 }
 
-/* Should a be tried before b? First what the most urgent call waits for, then by return: optional calls come last. */
+/* Should a be tried before b? Optional calls come last, for who used fewer of them is no worse off; then
+ * what the most urgent call waits for comes first, then what returns first. */
 static bool better(const struct search *s, uint32_t a, uint32_t b) {
     const struct call *calls = s->p->calls;
     uint32_t wanted = s->first < s->p->returns_count ? calls[s->p->returns[s->first]].guard : GUARD_ANY;
     bool a_wanted = calls[a].effect == EFFECT_SET && calls[a].value == wanted;
     bool b_wanted = calls[b].effect == EFFECT_SET && calls[b].value == wanted;
+    if (calls[a].optional != calls[b].optional) return calls[b].optional;
     if (a_wanted != b_wanted) return a_wanted;
     return calls[a].returned < calls[b].returned;
+}
+
+static int by_promise(const void *a, const void *b, void *s) {
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    if (better(s, x, y)) return -1;
+    if (better(s, y, x)) return 1;
+    return x < y ? -1 : x > y;
+}
+
+#define INSERTION_MAX 32u
+
+/* Choices are found in order of invocation but for suppliers, which come behind. */
+static void sort_choices(struct search *s, uint32_t begin) {
+    if (s->choices_count - begin > INSERTION_MAX) {
+        qsort_r(s->choices + begin, s->choices_count - begin, sizeof *s->choices, by_promise, s);
+        return;
+    }
+    for (uint32_t i = begin + 1; i < s->choices_count; i++) {
+        uint32_t c = s->choices[i], at = i;
+        for (; at > begin && better(s, c, s->choices[at - 1]); at--) s->choices[at] = s->choices[at - 1];
+        s->choices[at] = c;
+    }
 }
 
 /* Opens a frame with the choices of this configuration, best first. False when the memory is spent. */
@@ -441,11 +509,7 @@ static bool open_frame(struct search *s) {
     } else {
         offer_any(s);
     }
-    for (uint32_t i = begin + 1; i < s->choices_count; i++) {
-        uint32_t c = s->choices[i], at = i;
-        for (; at > begin && better(s, c, s->choices[at - 1]); at--) s->choices[at] = s->choices[at - 1];
-        s->choices[at] = c;
-    }
+    sort_choices(s, begin);
     s->frames[s->frames_count++] = (struct frame){.undo_count = s->undo_count, .begin = begin, .next = begin};
     return true;
 }
@@ -463,6 +527,7 @@ enum arrival { ARRIVED_NEW, ARRIVED_BEFORE, ARRIVED_AT_END, ARRIVED_WITHOUT_BUDG
 /* A new configuration: makes the free moves, then looks whether it was here before. */
 static enum arrival arrive(struct search *s) {
     while (place_reads(s) || place_closed_write(s)) continue;
+    if (s->budget->state != BUDGET_LEFT) return ARRIVED_WITHOUT_BUDGET;
     if (s->first > s->first_max) s->first_max = s->first;
     if (finished(s)) return ARRIVED_AT_END;
     /* States that nobody will look at are all the same. */
@@ -475,12 +540,26 @@ static enum arrival arrive(struct search *s) {
     return ARRIVED_WITHOUT_BUDGET;
 }
 
-static enum decision search_run(struct search *s) {
+/* What the frame on top may have cost: each choice was looked at, and so were calls without a choice. */
+static uint32_t frame_work(const struct search *s) {
+    uint32_t offered = s->frames_count ? s->choices_count - s->frames[s->frames_count - 1].begin : 0;
+    return BUDGET_WORK_MAX / BUDGET_CALLS_MAX + 8 * offered;
+}
+
+/* How many moves were made since a return was reached that had not been reached before. */
+static uint64_t moves_without_progress(struct search *s) {
+    if (s->first_max > s->first_stuck) s->moves = 0;
+    s->first_stuck = s->first_max;
+    return s->moves++;
+}
+
+/* Depth first, with so many moves at most that bring no progress. */
+static enum decision search_run(struct search *s, uint64_t stall_max) {
     uint64_t values_claimed = values_bytes(s->p->values);
     enum arrival arrival = arrive(s);
-    for (;;) {
+    while (moves_without_progress(s) < stall_max) {
         if (arrival == ARRIVED_AT_END) return DECIDED_VALID;
-        if (arrival == ARRIVED_WITHOUT_BUDGET || budget_spent(s->budget)) return UNDECIDED;
+        if (arrival == ARRIVED_WITHOUT_BUDGET || budget_spent_by(s->budget, frame_work(s))) return UNDECIDED;
         uint64_t values_now = values_bytes(s->p->values);
         if (values_now > values_claimed && !budget_claim(s->budget, values_now - values_claimed)) return UNDECIDED;
         values_claimed = values_now;
@@ -498,6 +577,115 @@ static enum decision search_run(struct search *s) {
         if (!moved) return DECIDED_INVALID;
         arrival = arrive(s);
     }
+    return UNDECIDED;
+}
+
+/* --- a thrifty search --------------------------------------------------------------------------------------------- */
+
+/* Depth first, optional calls are taken wherever they help out of a dead end; late in a long history none may be left
+ * for where nothing else would help, and the mistakes lie far back. So this search, at a dead end, first looks some
+ * steps back for a way without. It forgets choices, so it can find a linearization but not show that there is none. */
+#define LOOK_BACK_FRAMES 24u
+#define LOOK_BACK_CALLS 256u
+#define LOOK_BACK_MOVES 200u
+#define DEAD_END_CHOICES 16u
+
+struct dead_end {
+    bool known;
+    uint32_t base;                                /* the frame back to which it is left */
+    uint32_t first;                               /* the return that could not be reached */
+    uint32_t moves;                               /* since it was left */
+    uint32_t calls[LOOK_BACK_CALLS], calls_count; /* the way to it from there */
+    uint32_t choices[DEAD_END_CHOICES], choices_count;
+};
+
+static void note_dead_end(struct search *s, struct dead_end *d) {
+    uint32_t top = s->frames_count - 1, base = top, undo_count = s->frames[top].undo_count;
+    while (base > 0 && top - base < LOOK_BACK_FRAMES && undo_count - s->frames[base - 1].undo_count <= LOOK_BACK_CALLS)
+        base--;
+    *d = (struct dead_end){.known = true, .base = base, .first = s->first};
+    for (uint32_t i = s->frames[base].undo_count; i < undo_count; i++) d->calls[d->calls_count++] = s->undo[i].call;
+    for (uint32_t i = s->frames[top].next; i < s->choices_count && d->choices_count < DEAD_END_CHOICES; i++)
+        d->choices[d->choices_count++] = s->choices[i];
+}
+
+/* Back to the dead end, in a frame with nothing but its optional calls. There is room: both were longer before. */
+static void return_to_dead_end(struct search *s, struct dead_end *d) {
+    if (s->frames_count > d->base + 1) s->choices_count = s->frames[d->base + 1].begin;
+    s->frames_count = d->base + 1;
+    take_back(s, s->frames[d->base].undo_count);
+    for (uint32_t i = 0; i < d->calls_count; i++) {
+        bool placed = place(s, d->calls[i]);
+        assert(placed);
+    }
+    d->known = false;
+}
+
+static bool push_choices(struct search *s, const uint32_t *choices, uint32_t count) {
+    while (s->choices_capacity - s->choices_count < count)
+        if (!grow(s->budget, (void **)&s->choices, &s->choices_capacity, sizeof *s->choices)) return false;
+    if (s->frames_count == s->frames_capacity &&
+        !grow(s->budget, (void **)&s->frames, &s->frames_capacity, sizeof *s->frames))
+        return false;
+    struct frame f = {.undo_count = s->undo_count, .begin = s->choices_count, .next = s->choices_count};
+    memcpy(s->choices + s->choices_count, choices, count * sizeof *choices);
+    s->choices_count += count;
+    s->frames[s->frames_count++] = f;
+    return true;
+}
+
+/* The next move; false if there is none, or no memory. */
+static bool move_thriftily(struct search *s, struct dead_end *d) {
+    while (s->frames_count) {
+        struct frame *f = &s->frames[s->frames_count - 1];
+        take_back(s, f->undo_count);
+        bool left = f->next < s->choices_count, optional = left && s->p->calls[s->choices[f->next]].optional;
+        bool enough = d->known && d->moves >= LOOK_BACK_MOVES;
+        if (left && !optional && !enough) {
+            if (place(s, s->choices[f->next++])) return true;
+            continue;
+        }
+        if (optional && !d->known) note_dead_end(s, d);
+        if (d->known && (enough || s->frames_count - 1 == d->base)) {
+            return_to_dead_end(s, d);
+            if (!push_choices(s, d->choices, d->choices_count)) return false;
+            if (place(s, s->choices[s->frames[s->frames_count - 1].next++])) return true;
+            continue;
+        }
+        s->choices_count = f->begin;
+        s->frames_count--;
+    }
+    return false;
+}
+
+static enum decision thrifty_run(struct search *s, uint64_t stall_max) {
+    struct dead_end d = {.known = false};
+    enum arrival arrival = arrive(s);
+    while (moves_without_progress(s) < stall_max) {
+        if (arrival == ARRIVED_AT_END) return DECIDED_VALID;
+        if (arrival == ARRIVED_WITHOUT_BUDGET || budget_spent_by(s->budget, frame_work(s))) return UNDECIDED;
+        if (s->first > d.first) d.known = false;
+        d.moves++;
+        if (!move_thriftily(s, &d)) return UNDECIDED;
+        arrival = arrive(s);
+    }
+    return UNDECIDED;
+}
+
+#define STALL_MAX 4096u /* what a search that gets on well does not need */
+#define THRIFTY_STALL_MAX (UINT64_C(1) << 20)
+
+/* Few histories need more than the first. */
+static enum decision search_in_turns(struct search *s, struct partition *p) {
+    bool thrift = p->sets_only && p->returns_count < p->count;
+    search_start(s, p);
+    enum decision decision = search_run(s, thrift ? STALL_MAX : UINT64_MAX);
+    if (decision != UNDECIDED || s->budget->state != BUDGET_LEFT || !thrift) return decision;
+    search_start(s, p);
+    decision = thrifty_run(s, THRIFTY_STALL_MAX);
+    if (decision != UNDECIDED || s->budget->state != BUDGET_LEFT) return decision;
+    search_start(s, p);
+    return search_run(s, UINT64_MAX);
 }
 
 enum decision search_decide(struct search *s, struct partition *p, struct budget *b) {
@@ -512,8 +700,7 @@ enum decision search_decide(struct search *s, struct partition *p, struct budget
         s->undo_capacity = p->count;
         s->undo = xrealloc(s->undo, s->undo_capacity * sizeof *s->undo);
     }
-    search_start(s, p);
-    enum decision decision = search_run(s);
+    enum decision decision = search_in_turns(s, p);
     budget_release(b, b->memory_bytes - claimed_before);
     return decision;
 }

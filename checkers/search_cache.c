@@ -17,7 +17,8 @@ void cache_free(struct cache *k) {
     *k = (struct cache){0};
 }
 
-void cache_start(struct cache *k, uint32_t calls, uint32_t ok_words, const uint32_t *words_at) {
+void cache_start(struct cache *k, uint32_t calls, uint32_t ok_words, const uint32_t *words_at,
+                 const uint64_t *field_tops) {
     if (k->table_capacity > 16 * ((size_t)calls + TABLE_CAPACITY_MIN)) cache_free(k);
     if (k->table_capacity == 0) {
         k->table_capacity = TABLE_CAPACITY_MIN;
@@ -33,6 +34,7 @@ void cache_start(struct cache *k, uint32_t calls, uint32_t ok_words, const uint3
     k->size = 1; /* offset 0 means a free place */
     k->ok_words = ok_words;
     k->words_at = words_at;
+    k->field_tops = field_tops;
 }
 
 uint64_t cache_bytes(const struct cache *k) {
@@ -87,16 +89,36 @@ static bool store_grow(struct cache *k, size_t more, struct budget *b) {
     return true;
 }
 
-/* Did a member of the entry's group use a part of the optional calls that the entry used? */
-static bool is_dominated(const struct cache *k, const uint64_t *entry) {
+/* Did the one use no more optional calls of any class than the other? The bit on top of a field is lost where a greater
+ * count is taken from a smaller one. */
+static bool used_no_more(const struct cache *k, const uint64_t *one, const uint64_t *other, uint32_t words) {
+    uint64_t lost = 0;
+    for (uint32_t i = k->ok_words; i < words; i++) {
+        uint64_t tops = k->field_tops ? k->field_tops[i] : 0;
+        lost |= k->field_tops ? 0 : one[ENTRY_BITS + i] & ~other[ENTRY_BITS + i];
+        lost |= tops & ~((other[ENTRY_BITS + i] | tops) - one[ENTRY_BITS + i]);
+    }
+    return lost == 0;
+}
+
+/* Did a member of the entry's group use no more optional calls than the entry? If not, those that used no fewer leave
+ * the group. */
+static bool is_dominated(struct cache *k, const uint64_t *entry) {
     uint32_t words = words_of(k, entry), looks = 0;
     if (words == k->ok_words) return false;
-    uint64_t at = k->groups[place_of(k, k->groups, entry, k->ok_words)];
-    for (; at && looks < GROUP_LOOKS_MAX; at = k->store[at + ENTRY_NEXT], looks++) {
-        const uint64_t *other = k->store + at;
-        uint64_t more = 0;
-        for (uint32_t i = ENTRY_BITS + k->ok_words; i < ENTRY_BITS + words; i++) more |= other[i] & ~entry[i];
-        if (more == 0) return true;
+    size_t group = place_of(k, k->groups, entry, k->ok_words);
+    uint64_t before = 0;
+    for (uint64_t at = k->groups[group], next; at && looks < GROUP_LOOKS_MAX; at = next, looks++) {
+        uint64_t *other = k->store + at;
+        next = other[ENTRY_NEXT];
+        if (used_no_more(k, other, entry, words)) return true;
+        if (!used_no_more(k, entry, other, words)) {
+            before = at;
+        } else if (before) {
+            k->store[before + ENTRY_NEXT] = next;
+        } else if (next) {
+            k->groups[group] = (uint32_t)next;
+        }
     }
     return false;
 }

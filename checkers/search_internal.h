@@ -4,8 +4,9 @@
 
 #include "checkers/register_internal.h"
 
-/* A set of configurations: (first return still open, state, bits of linearized calls: first of ok ones, then of
- * optional ones). How many words of bits there are depends on the first return alone.
+/* A set of configurations: (first return still open, state, bits of linearized calls: first one for each ok call, then
+ * fields that count the optional calls of each class). How many words of bits there are depends on the first return
+ * alone.
  *
  * A configuration is known if it was here before, or one that differs only in having used fewer optional calls: what
  * can still be reached from here could be reached from there, with the same calls. */
@@ -17,10 +18,14 @@ struct cache {
     size_t table_capacity, count;
     uint32_t ok_words;        /* words of bits of ok calls */
     const uint32_t *words_at; /* by first return: words of bits in all */
+    const uint64_t
+        *field_tops; /* by word: the highest bit of each field, which no count reaches; NULL: no fields, but a
+                                 * bit for each optional call */
 };
 enum cache_answer { CACHE_NEW, CACHE_KNOWN, CACHE_FULL };
 /* Empty; keeps memory that is not out of proportion to the number of calls. */
-void cache_start(struct cache *k, uint32_t calls, uint32_t ok_words, const uint32_t *words_at);
+void cache_start(struct cache *k, uint32_t calls, uint32_t ok_words, const uint32_t *words_at,
+                 const uint64_t *field_tops);
 void cache_free(struct cache *k);
 uint64_t cache_bytes(const struct cache *k);
 enum cache_answer cache_insert(struct cache *k, uint32_t first, uint32_t state, const uint64_t *bits, struct budget *b);
@@ -42,12 +47,15 @@ struct search {
     uint32_t *next, *prev; /* calls not yet linearized: ok ones and optional ones, each in order of invocation */
     uint32_t head_ok, head_optional;
     uint8_t *placed;
-    uint32_t *slot;
-    uint64_t *bits;     /* of linearized calls that have not returned before `first` */
-    uint32_t *words_at; /* by return: words of bits in use, of which ok_words for ok calls */
+    uint32_t *slot;       /* by call: its bit, or the lowest of its class's field */
+    uint64_t *bits;       /* of linearized calls that have not returned before `first` */
+    uint32_t *words_at;   /* by return: words of bits in use, of which ok_words for ok calls */
+    uint64_t *field_tops; /* by word */
     uint32_t ok_words;
     uint32_t first, first_max; /* the first return that is still open */
-    uint32_t state;            /* value id */
+    uint32_t first_stuck;      /* the furthest when it was looked at last; and moves made since it was reached */
+    uint64_t moves;
+    uint32_t state; /* value id */
 
     /* Of calls not yet linearized, by value id below `tracked`: ok calls that must see the value, calls that may, calls
      * that set it. */

@@ -2,6 +2,7 @@
 #ifndef HARROW_CHECKERS_STEPS_INTERNAL_H
 #define HARROW_CHECKERS_STEPS_INTERNAL_H
 
+#include "checkers/evidence_internal.h"
 #include "checkers/search_internal.h"
 
 struct step_call {
@@ -14,16 +15,21 @@ struct step_call {
 struct step_memo {
     const struct step_model *model;
     const struct history *h;
-    struct map64 next;     /* state and class -> state after it, or NONE */
-    struct history *kinds; /* its strings are the kinds of operations; the ids are the classes */
-    bool failed;           /* the model could not tell: */
+    struct budget *budget;  /* of what is under way; */
+    uint64_t claimed_bytes; /* of it, for what the memo and the model hold */
+    struct map64 next;      /* state and class -> state after it, or NONE */
+    struct values values;   /* of operations; a kind of operation is the list of what it is made of */
+    struct map64 classes;   /* by kind, numbered from 0 */
+    bool failed;            /* the model could not tell: */
     uint32_t failed_op;
     struct error error;
 };
+/* NONE: the budget is spent. */
 uint32_t steps_class(struct step_memo *m, uint32_t op);
-/* The state after the call; NONE where the model refuses it, or failed. */
+/* The state after the call; NONE where the model refuses it, or failed, or the budget is spent. */
 uint32_t steps_next(struct step_memo *m, uint32_t state, const struct step_call *call);
-uint64_t steps_memo_bytes(const struct step_memo *m);
+/* False: the memory allowed does not suffice for what the memo and the model hold and so many values more. */
+bool steps_memo_claim(struct step_memo *m, uint64_t values);
 
 struct step_frame { /* a configuration with choices: from `next` to the frame above */
     uint32_t undo_count, begin, next;
@@ -35,7 +41,6 @@ struct step_choice {
 struct step_search {
     struct step_memo *memo;
     struct budget *budget;
-    uint64_t claimed_bytes; /* of the memo and the model */
 
     /* The partition. */
     struct step_call *calls; /* in order of invocation */

@@ -13,38 +13,38 @@
 
 /* --- the memo ----------------------------------------------------------------------------------------------------- */
 
-static void add_word(struct buffer *out, uint64_t word) {
-    buffer_append(out, &word, sizeof word);
+bool steps_memo_claim(struct step_memo *m, uint64_t values) {
+    uint64_t bytes = map64_bytes(&m->next, 1) + map64_bytes(&m->classes, 1) + values_bytes_with(&m->values, values) +
+                     m->model->memory_bytes(m->model->context);
+    return budget_claim_up_to(m->budget, &m->claimed_bytes, bytes);
 }
 
-static void add_value(const struct history *h, struct value v, struct buffer *out) {
-    add_word(out, v.kind);
-    if (v.kind == VALUE_INT) add_word(out, (uint64_t)v.integer);
-    if (v.kind == VALUE_STRING) add_word(out, v.string);
-    if (v.kind != VALUE_LIST) return;
-    add_word(out, v.size);
-    for (uint32_t i = 0; i < v.size; i++) add_value(h, h->pool[v.first + i], out);
-}
+#define KIND_VALUES 16u /* that a kind may add beside argument and result */
 
 uint32_t steps_class(struct step_memo *m, uint32_t op) {
     const struct history *h = m->h;
-    struct buffer kind = {0};
     enum op_status status = h->status[op] == OP_PENDING ? OP_INFO : (enum op_status)h->status[op];
-    add_word(&kind, h->f[op]);
-    add_word(&kind, status);
-    add_word(&kind, h->key[op]);
-    if (m->model->by_process) add_word(&kind, h->process[op]);
-    add_value(h, h->argument[op], &kind);
-    if (status != OP_INFO) add_value(h, h->result[op], &kind);
-    uint32_t class = history_intern_bytes(m->kinds, bytes_of(kind.data, kind.size));
-    buffer_free(&kind);
-    return class;
+    struct value result = status == OP_INFO ? VALUE_OF_NIL : h->result[op];
+    uint64_t values = values_in(h, h->argument[op]) + values_in(h, result) + KIND_VALUES;
+    if (budget_spent(m->budget) || (values > 256 && budget_spent_now(m->budget))) return NONE;
+    if (!steps_memo_claim(m, values)) return NONE;
+    struct values *v = &m->values;
+    uint32_t kind = values_append(v, VALUE_ID_EMPTY, values_integer(v, h->f[op]));
+    kind = values_append(v, kind, values_integer(v, status));
+    kind = values_append(v, kind, values_integer(v, h->key[op]));
+    kind = values_append(v, kind, values_integer(v, m->model->by_process ? h->process[op] : 0));
+    kind = values_append(v, kind, values_intern(v, h, h->argument[op]));
+    kind = values_append(v, kind, values_intern(v, h, result));
+    bool fresh = false;
+    uint64_t *class = map64_put(&m->classes, kind, &fresh);
+    if (fresh) *class = m->classes.count - 1;
+    return (uint32_t) * class;
 }
 
 uint32_t steps_next(struct step_memo *m, uint32_t state, const struct step_call *call) {
-    bool fresh = false;
-    uint64_t *known = map64_put(&m->next, (uint64_t)state << 32 | call->class, &fresh);
-    if (!fresh) return (uint32_t)*known;
+    const uint64_t *known = map64_get(&m->next, (uint64_t)state << 32 | call->class);
+    if (known) return (uint32_t)*known;
+    if (budget_spent_now(m->budget) || !steps_memo_claim(m, 0)) return NONE;
     uint32_t next = NONE;
     switch (m->model->step(m->model->context, state, m->h, call->op, &next, &m->error)) {
     case STEP_TAKEN: break;
@@ -54,12 +54,8 @@ uint32_t steps_next(struct step_memo *m, uint32_t state, const struct step_call 
         m->failed = true;
         m->failed_op = call->op;
     }
-    *known = next;
+    *map64_put(&m->next, (uint64_t)state << 32 | call->class, NULL) = next;
     return next;
-}
-
-uint64_t steps_memo_bytes(const struct step_memo *m) {
-    return m->next.capacity * (2 * sizeof(uint64_t) + 1) + m->model->memory_bytes(m->model->context);
 }
 
 /* --- setting up --------------------------------------------------------------------------------------------------- */
@@ -122,17 +118,18 @@ static void assign_slots(struct step_search *s) {
     s->bits = zeroed(s, (size_t)s->words_at[s->returns_count] + 1, sizeof *s->bits);
 }
 
-#define BYTES_PER_CALL (sizeof(struct step_call) + sizeof(struct undo) + 6 * sizeof(uint32_t) + 1)
+#define ARENA_BYTES_PER_CALL (6 * sizeof(uint32_t) + 1)
 #define BYTES_PER_CLASS (sizeof(uint64_t) + sizeof(uint32_t))
 
 static bool search_start(struct step_search *s) {
-    s->classes_count = s->memo->kinds->strings.count;
-    uint64_t fixed = (uint64_t)s->count * BYTES_PER_CALL + (uint64_t)s->classes_count * BYTES_PER_CLASS;
-    fixed += cache_bytes(&s->cache) + s->frames_capacity * sizeof *s->frames;
-    fixed += s->choices_capacity * sizeof *s->choices;
-    s->claimed_bytes = steps_memo_bytes(s->memo);
-    if (!budget_claim(s->budget, fixed + s->claimed_bytes)) return false;
+    s->classes_count = (uint32_t)s->memo->classes.count;
+    uint64_t held = (uint64_t)s->count * ARENA_BYTES_PER_CALL + (uint64_t)s->classes_count * BYTES_PER_CLASS;
+    if (s->arena.held_bytes > 4 * held) arena_free(&s->arena);
     arena_reset(&s->arena);
+    held += s->arena.held_bytes + cache_bytes(&s->cache) + s->frames_capacity * sizeof *s->frames;
+    held += s->choices_capacity * sizeof *s->choices;
+    held += (s->undo_capacity > s->count ? s->undo_capacity : s->count) * sizeof *s->undo;
+    if (!budget_claim(s->budget, held)) return false;
     link_calls(s);
     assign_slots(s);
     s->placed = zeroed(s, s->count, 1);
@@ -146,7 +143,7 @@ static bool search_start(struct step_search *s) {
     s->first = s->first_max = 0;
     s->stamp = 0;
     s->undo_count = s->frames_count = s->choices_count = 0;
-    cache_start(&s->cache, s->count, s->ok_words, s->words_at);
+    cache_start(&s->cache, s->count, s->ok_words, s->words_at, NULL);
     return true;
 }
 
@@ -213,10 +210,15 @@ static void offer(struct step_search *s, uint32_t c, uint32_t state) {
     s->choices[s->choices_count++] = (struct step_choice){.call = c, .state = state};
 }
 
-static bool better(const struct step_search *s, struct step_choice a, struct step_choice b) {
-    bool a_keeps = a.state == s->state, b_keeps = b.state == s->state;
-    if (a_keeps != b_keeps) return a_keeps;
-    return s->calls[a.call].returned < s->calls[b.call].returned;
+/* What keeps the state, then what returns early; of optional calls the one invoked first. */
+static int by_promise(const void *a, const void *b, void *of) {
+    const struct step_search *s = of;
+    const struct step_choice *x = a, *y = b;
+    bool x_keeps = x->state == s->state, y_keeps = y->state == s->state;
+    if (x_keeps != y_keeps) return x_keeps ? -1 : 1;
+    uint32_t x_returned = s->calls[x->call].returned, y_returned = s->calls[y->call].returned;
+    if (x_returned != y_returned) return x_returned < y_returned ? -1 : 1;
+    return x->call < y->call ? -1 : x->call > y->call;
 }
 
 /* Opens a frame with the choices of this configuration, best first. False when the budget is spent or the model
@@ -237,12 +239,8 @@ static bool open_frame(struct step_search *s) {
             if (state != NONE && !(list == 1 && state == s->state)) offer(s, c, state);
         }
     }
-    for (uint32_t i = begin + 1; i < s->choices_count; i++) {
-        struct step_choice held = s->choices[i];
-        uint32_t at = i;
-        for (; at > begin && better(s, held, s->choices[at - 1]); at--) s->choices[at] = s->choices[at - 1];
-        s->choices[at] = held;
-    }
+    if (s->choices_count - begin > 1)
+        qsort_r(s->choices + begin, s->choices_count - begin, sizeof *s->choices, by_promise, s);
     s->frames[s->frames_count++] = (struct step_frame){.undo_count = s->undo_count, .begin = begin, .next = begin};
     return true;
 }
@@ -251,18 +249,11 @@ static bool open_frame(struct step_search *s) {
 
 enum arrival { ARRIVED_NEW, ARRIVED_BEFORE, ARRIVED_AT_END, ARRIVED_WITHOUT_BUDGET };
 
-static bool claim_steps(struct step_search *s) {
-    uint64_t bytes = steps_memo_bytes(s->memo);
-    if (bytes > s->claimed_bytes && !budget_claim(s->budget, bytes - s->claimed_bytes)) return false;
-    if (bytes > s->claimed_bytes) s->claimed_bytes = bytes;
-    return true;
-}
-
 static enum arrival arrive(struct step_search *s) {
     if (s->first > s->first_max) s->first_max = s->first;
     if (s->first == s->returns_count || s->first == s->stop_at) return ARRIVED_AT_END;
     switch (cache_insert(&s->cache, s->first, s->state, s->bits, s->budget)) {
-    case CACHE_NEW: return open_frame(s) && claim_steps(s) ? ARRIVED_NEW : ARRIVED_WITHOUT_BUDGET;
+    case CACHE_NEW: return open_frame(s) ? ARRIVED_NEW : ARRIVED_WITHOUT_BUDGET;
     case CACHE_KNOWN: return ARRIVED_BEFORE;
     case CACHE_FULL: break;
     }
@@ -290,11 +281,11 @@ static enum decision search_run(struct step_search *s) {
 }
 
 static enum decision run_until(struct step_search *s, struct budget *b, uint32_t stop_at) {
-    s->budget = b;
+    s->budget = s->memo->budget = b;
     s->stop_at = stop_at;
-    uint64_t claimed_before = b->memory_bytes;
+    uint64_t claimed_before = b->memory_bytes - s->memo->claimed_bytes;
     enum decision decision = !budget_spent_now(b) && search_start(s) ? search_run(s) : UNDECIDED;
-    budget_release(b, b->memory_bytes - claimed_before);
+    budget_release(b, b->memory_bytes - s->memo->claimed_bytes - claimed_before);
     return decision;
 }
 

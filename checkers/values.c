@@ -29,6 +29,7 @@ void values_clear(struct values *v) {
     v->count = 0;
     if (v->dense_size) memset(v->dense, 0, v->dense_size * sizeof *v->dense);
     v->dense_size = 0;
+    v->recent.size = 0;
     map64_clear(&v->integers);
     map64_clear(&v->strings);
     map64_clear(&v->lists);
@@ -39,6 +40,7 @@ void values_clear(struct values *v) {
 void values_free(struct values *v) {
     free(v->entries);
     free(v->dense);
+    free(v->recent.ids);
     map64_free(&v->integers);
     map64_free(&v->strings);
     map64_free(&v->lists);
@@ -47,6 +49,10 @@ void values_free(struct values *v) {
 
 uint32_t values_copy(struct values *v, uint32_t id) {
     return values_add(v, v->entries[id]);
+}
+
+uint32_t values_list_apart(struct values *v, uint32_t prefix, uint32_t last) {
+    return values_add(v, (struct value_entry){.kind = VALUE_LIST, .prefix = prefix, .last = last});
 }
 
 void values_truncate(struct values *v, uint32_t count) {
@@ -110,7 +116,7 @@ uint32_t values_find_append(const struct values *v, uint32_t prefix, uint32_t la
     return id ? (uint32_t)*id : NONE;
 }
 
-uint32_t values_intern(struct values *v, const struct history *h, struct value x) {
+static uint32_t intern_plain(struct values *v, const struct history *h, struct value x) {
     switch ((enum value_kind)x.kind) {
     case VALUE_NIL: return VALUE_ID_NIL;
     case VALUE_INT: return values_integer(v, x.integer);
@@ -119,13 +125,60 @@ uint32_t values_intern(struct values *v, const struct history *h, struct value x
     case VALUE_LIST: break;
     }
     uint32_t list = VALUE_ID_EMPTY;
-    for (uint32_t i = 0; i < x.size; i++) list = values_append(v, list, values_intern(v, h, h->pool[x.first + i]));
+    for (uint32_t i = 0; i < x.size; i++) list = values_append(v, list, intern_plain(v, h, h->pool[x.first + i]));
     return list;
+}
+
+static bool same_scalar(const struct value *a, const struct value *b) {
+    if (a->kind != b->kind) return false;
+    return a->kind == VALUE_INT ? a->integer == b->integer : a->kind == VALUE_STRING && a->string == b->string;
+}
+
+/* Lists that grow are read again and again: what a list has in common with the one before is compared, not looked
+ * up. */
+static uint32_t intern_list(struct values *v, const struct history *h, struct value x) {
+    if (x.size == 0) return VALUE_ID_EMPTY;
+    struct recent_list *r = &v->recent;
+    const struct value *elements = h->pool + x.first, *before = h->pool + r->first;
+    uint32_t same = 0, most = x.size < r->size ? x.size : r->size;
+    while (same < most && same_scalar(&elements[same], &before[same])) same++;
+    uint32_t list = same ? r->ids[same - 1] : VALUE_ID_EMPTY;
+    if (same == x.size) return list;
+    if (r->capacity < x.size) {
+        r->capacity = 2 * x.size;
+        r->ids = xrealloc(r->ids, r->capacity * sizeof *r->ids);
+    }
+    for (; same < x.size; same++) r->ids[same] = list = values_append(v, list, intern_plain(v, h, elements[same]));
+    r->first = x.first;
+    r->size = x.size;
+    return list;
+}
+
+uint32_t values_intern(struct values *v, const struct history *h, struct value x) {
+    return x.kind == VALUE_LIST ? intern_list(v, h, x) : intern_plain(v, h, x);
+}
+
+uint64_t values_in(const struct history *h, struct value x) {
+    if (x.kind != VALUE_LIST) return 1;
+    uint64_t count = 1 + 2 * (uint64_t)x.size;
+    for (uint32_t i = 0; i < x.size; i++)
+        if (h->pool[x.first + i].kind == VALUE_LIST) count += values_in(h, h->pool[x.first + i]) - 1;
+    return count;
 }
 
 uint64_t values_bytes(const struct values *v) {
     uint64_t slots = v->integers.capacity + v->strings.capacity + v->lists.capacity;
-    return v->capacity * sizeof *v->entries + v->dense_capacity * sizeof *v->dense + slots * (2 * sizeof(uint64_t) + 1);
+    return v->capacity * sizeof *v->entries + v->dense_capacity * sizeof *v->dense +
+           v->recent.capacity * sizeof *v->recent.ids + slots * (2 * sizeof(uint64_t) + 1);
+}
+
+uint64_t values_bytes_with(const struct values *v, uint64_t more) {
+    uint64_t entries = v->count + more > v->capacity ? 2 * (v->count + more) : v->capacity;
+    uint64_t places = DENSE_PLACES_PER_VALUE * (v->count + more) + DENSE_PLACES_FIRST;
+    uint64_t dense = places <= v->dense_size ? v->dense_capacity : 2 * places;
+    uint64_t ids = more > v->recent.capacity ? 2 * more : v->recent.capacity;
+    return entries * sizeof *v->entries + dense * sizeof *v->dense + ids * sizeof *v->recent.ids +
+           map64_bytes(&v->integers, more) + map64_bytes(&v->strings, more) + map64_bytes(&v->lists, more);
 }
 
 /* A long list is cut in the middle. */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #define KINDS_FIRST 256u
+#define DIGITS_SAFE 19u /* so many fit 64 bits */
 
 enum kind { KIND_NONE, KIND_STRING, KIND_KEYWORD, KIND_OTHER };
 
@@ -22,8 +23,24 @@ static bool edn_ran_out(struct json *j) {
     return json_fail(j, "the text ends in the middle");
 }
 
+/* Space (and a comma is space), what may stand where space does, and what else ends a token. */
+enum { SPACE = 1, NOTE = 2, DELIMITER = 4 };
+static const uint8_t kinds_of_byte[256] = {
+    [0 ... ' '] = SPACE | DELIMITER,
+    [','] = SPACE | DELIMITER,
+    [';'] = NOTE | DELIMITER,
+    ['#'] = NOTE,
+    ['"'] = DELIMITER,
+    ['['] = DELIMITER,
+    [']'] = DELIMITER,
+    ['('] = DELIMITER,
+    [')'] = DELIMITER,
+    ['{'] = DELIMITER,
+    ['}'] = DELIMITER,
+};
+
 bool edn_is_delimiter(uint8_t c) {
-    return c <= ' ' || strchr(",;\"[](){}", c) != NULL;
+    return kinds_of_byte[c] & DELIMITER;
 }
 
 /* --- space -------------------------------------------------------------------------------------------------------- */
@@ -35,10 +52,10 @@ static bool comment(struct json *j) {
     return true;
 }
 
-static bool space_in(struct json *j, uint32_t depth) {
+static bool notes_in(struct json *j, uint32_t depth) {
     struct walk past = {.j = j};
     for (;;) {
-        while (j->at < j->end && (*j->at <= ' ' || *j->at == ',')) j->at++;
+        while (j->at < j->end && kinds_of_byte[*j->at] & SPACE) j->at++;
         if (j->at == j->end) return true;
         if (*j->at == ';') {
             if (!comment(j)) return false;
@@ -52,6 +69,11 @@ static bool space_in(struct json *j, uint32_t depth) {
     }
 }
 
+static inline bool space_in(struct json *j, uint32_t depth) {
+    while (j->at < j->end && kinds_of_byte[*j->at] & SPACE) j->at++;
+    return j->at == j->end || !(kinds_of_byte[*j->at] & NOTE) || notes_in(j, depth);
+}
+
 bool edn_space(struct json *j) {
     return space_in(j, 0);
 }
@@ -59,9 +81,10 @@ bool edn_space(struct json *j) {
 /* --- tokens ------------------------------------------------------------------------------------------------------- */
 
 static struct bytes token(struct json *j) {
-    const uint8_t *start = j->at;
-    while (j->at < j->end && !edn_is_delimiter(*j->at)) j->at++;
-    return bytes_of(start, (size_t)(j->at - start));
+    const uint8_t *at = j->at, *start = at, *end = j->end;
+    while (at < end && !(kinds_of_byte[*at] & DELIMITER)) at++;
+    j->at = at;
+    return bytes_of(start, (size_t)(at - start));
 }
 
 static bool string_text(struct json *j, struct bytes *out) { /* at the opening quote */
@@ -101,26 +124,19 @@ static bool character(struct json *j, struct bytes *out) {
     return true;
 }
 
-static bool is_decimal(struct bytes text) {
-    for (size_t i = 0; i < text.size; i++)
-        if (text.data[i] < '0' || text.data[i] > '9') return false;
-    return text.size > 0;
-}
-
 /* 12, -3, +4 and 5N whose magnitude fits 64 bits. Else false: a number of another kind, or too large. */
 static bool magnitude_of(struct bytes text, bool *negative, uint64_t *out) {
     uint64_t n = 0;
     *negative = text.size && text.data[0] == '-';
     if (text.size && (*negative || text.data[0] == '+')) text = bytes_of(text.data + 1, text.size - 1);
     if (text.size && text.data[text.size - 1] == 'N') text.size--;
-    if (!is_decimal(text)) return false;
     for (size_t i = 0; i < text.size; i++) {
-        uint64_t digit = (uint64_t)(text.data[i] - '0');
-        if (n > (UINT64_MAX - digit) / 10) return false;
+        uint64_t digit = (uint64_t)text.data[i] - '0';
+        if (digit > 9 || (i >= DIGITS_SAFE && n > (UINT64_MAX - digit) / 10)) return false;
         n = n * 10 + digit;
     }
     *out = n;
-    return true;
+    return text.size > 0;
 }
 
 static bool integer_of(struct bytes text, int64_t *out) {
@@ -197,11 +213,12 @@ static bool atom(struct walk *w, bool name, struct value *out) {
         return text_value(w, bytes_of(text.data + 1, text.size - 1), name ? KIND_NONE : KIND_KEYWORD, out);
     }
     if (begins_number(text)) {
+        if (!w->kinds) return true;
         if (!integer_of(text, &integer)) return text_value(w, text, KIND_OTHER, out);
-        if (w->kinds) *out = VALUE_OF_INT(integer);
+        *out = VALUE_OF_INT(integer);
         return true;
     }
-    if (bytes_equal(text, bytes_str("nil"))) {
+    if (text.size == 3 && memcmp(text.data, "nil", 3) == 0) {
         if (w->kinds) *out = VALUE_OF_NIL;
         return true;
     }

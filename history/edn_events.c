@@ -107,9 +107,22 @@ static bool is_transaction(const struct history *h, struct value v) {
     return v.kind == VALUE_LIST && v.size > 0;
 }
 
+/* [[:r 1 nil] [:w 2 3]]: also the value of a :read or a :write in Jepsen's long-fork. */
+static bool is_micros(const struct history *h, struct value v) {
+    if (!is_transaction(h, v)) return false;
+    for (uint32_t i = 0; i < v.size; i++) {
+        struct value step = h->pool[v.first + i];
+        struct bytes f = history_text_bytes(h, h->pool[step.first].string);
+        if (step.size != 3 || (!bytes_equal(f, bytes_str("r")) && !bytes_equal(f, bytes_str("w")))) return false;
+    }
+    return true;
+}
+
 static bool function_given(struct edn_importer *in, struct event *event) {
     if (!name_of(in, EDN_F, &event->f)) return false;
     event->f = event->f.data ? function_renamed(in, event->f) : bytes_str("txn");
+    bool plain = bytes_equal(event->f, bytes_str("read")) || bytes_equal(event->f, bytes_str("write"));
+    if (plain && is_micros(in->events.h, event->value)) event->f = bytes_str("txn");
     if (given(in, EDN_F) || is_transaction(in->events.h, event->value)) return true;
     return json_fail(&in->events.json, ":f is missing");
 }

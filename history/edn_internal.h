@@ -57,18 +57,24 @@ enum edn_field {
 };
 extern const char *const edn_field_names[EDN_FIELDS];
 
+struct edn_expected { /* the field that stood there last */
+    struct bytes name;
+    enum edn_field field;
+};
+
 /* What a reader of EDN knows: it fills `raw` from a map or a line, then has it understood. */
 struct edn_importer {
     struct events events;
     struct edn_kinds kinds;
-    struct bytes raw[EDN_FIELDS]; /* of the event at hand; data is NULL without the field */
-    bool store;                   /* porcupine's: get and put */
-    bool marked, keyed;           /* the file says whether values are [key value]; that they are */
-    bool invoked, unseen;         /* some operation was invoked; some ended without having been */
-    uint64_t index_next;          /* least :index of the next event */
-    uint32_t process_next;        /* for events that name no process */
-    uint32_t nameless;            /* the open process among them, or UINT32_MAX */
-    uint32_t stopping;            /* the fault of which the first word of its stop was the last, or UINT32_MAX */
+    struct bytes raw[EDN_FIELDS];                 /* of the event at hand; data is NULL without the field */
+    struct edn_expected expected[EDN_FIELDS + 1]; /* by the field before it; the last: at the beginning */
+    bool store;                                   /* porcupine's: get and put */
+    bool marked, keyed;                           /* the file says whether values are [key value]; that they are */
+    bool invoked, unseen;                         /* some operation was invoked; some ended without having been */
+    uint64_t index_next;                          /* least :index of the next event */
+    uint32_t process_next;                        /* for events that name no process */
+    uint32_t nameless;                            /* the open process among them, or UINT32_MAX */
+    uint32_t stopping; /* the fault of which the first word of its stop was the last, or UINT32_MAX */
 };
 void edn_importer_start(struct edn_importer *in, struct history *h);
 void edn_importer_free(struct edn_importer *in);

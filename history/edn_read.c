@@ -5,14 +5,20 @@
 
 #include <stdlib.h>
 
+#define RESERVE_OPS 1000u /* of which the rest can be reckoned */
+
 /* Said by harrow's own export in a comment at the top: see edn_export. */
 static const char mark[] = ";; harrow:", mark_times[] = "exact times", mark_keys[] = "keyed values";
 
 /* --- a map -------------------------------------------------------------------------------------------------------- */
 
-static enum edn_field edn_field_of(struct bytes name) {
+/* The maps of a file have their fields in one order as a rule. */
+static enum edn_field edn_field_of(struct edn_importer *in, enum edn_field before, struct bytes name) {
+    struct edn_expected *expected = &in->expected[before];
+    if (bytes_equal(name, expected->name)) return expected->field;
     enum edn_field i = 0;
     while (i < EDN_FIELDS && !bytes_equal(name, bytes_str(edn_field_names[i]))) i++;
+    if (i < EDN_FIELDS) *expected = (struct edn_expected){bytes_str(edn_field_names[i]), i};
     return i;
 }
 
@@ -28,6 +34,7 @@ static bool take_tags(struct json *j) {
 
 static bool take_map(struct edn_importer *in) {
     struct json *j = &in->events.json;
+    enum edn_field field = EDN_FIELDS;
     memset(in->raw, 0, sizeof in->raw);
     if (!take_tags(j)) return false;
     if (j->at == j->end) return json_expected(j, "a map");
@@ -42,7 +49,7 @@ static bool take_map(struct edn_importer *in) {
             return json_fail(j, "'%c' where a key like :process should stand%s", *j->at,
                              *j->at == '"' ? "; is this JSON?" : "");
         if (!edn_name(j, &name)) return false;
-        enum edn_field field = edn_field_of(name);
+        field = edn_field_of(in, field, name);
         if (!edn_skip(j, &raw)) return false;
         if (field == EDN_FIELDS) continue;
         if (in->raw[field].data) return json_fail(j, ":%s stands twice", edn_field_names[field]);
@@ -154,6 +161,7 @@ static int read_events(struct edn_importer *in, struct text *t, struct import_re
         rc = next_event(in, t, e);
         if (rc < 0) return -1;
         if (rc == 0) break;
+        if (in->events.h->count == RESERVE_OPS) text_reserve(t, in->events.h);
     }
     if (rc < 0) return -1;
     result->cut_short = t->at < t->end || (close && !closed);

@@ -178,7 +178,7 @@ static bool time_in_order(struct events *ev, bool given, uint64_t *time_ns) {
     return true;
 }
 
-bool events_time(struct events *ev, bool given, uint64_t *time_ns) {
+bool events_other_time(struct events *ev, bool given, uint64_t *time_ns) {
     if (ev->clock == EVENTS_ORDER) return time_in_order(ev, given, time_ns);
     if (ev->times == TIMES_UNDECIDED) ev->times = given ? TIMES_GIVEN : TIMES_ABSENT;
     if (given != (ev->times == TIMES_GIVEN))
@@ -195,7 +195,7 @@ bool events_time(struct events *ev, bool given, uint64_t *time_ns) {
     return true;
 }
 
-bool events_key_kind(struct events *ev, bool is_number) {
+bool events_other_key_kind(struct events *ev, bool is_number) {
     if (ev->keys == KEYS_UNDECIDED) ev->keys = is_number ? KEYS_NUMBERS : KEYS_STRINGS;
     if ((ev->keys == KEYS_NUMBERS) == is_number) return true;
     return json_fail(&ev->json, "this key is %s, earlier ones are %s; are \"1\" and 1 the same key? Write one kind",

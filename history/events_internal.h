@@ -64,8 +64,8 @@ void events_start(struct events *ev, struct history *h, enum events_clock clock)
 void events_free(struct events *ev);
 
 /* The time of the event at hand; `given`: it has one, *time_ns. Without, *time_ns is set. */
-bool events_time(struct events *ev, bool given, uint64_t *time_ns);
-bool events_key_kind(struct events *ev, bool is_number); /* a file has keys of one kind */
+static inline bool events_time(struct events *ev, bool given, uint64_t *time_ns);
+static inline bool events_key_kind(struct events *ev, bool is_number); /* a file has keys of one kind */
 uint32_t events_intern(struct events *ev, struct bytes text);
 
 bool events_invoke(struct events *ev, const struct event *event, uint32_t *op);
@@ -84,5 +84,21 @@ int events_sample_kind(struct bytes name);
 int events_role(struct bytes name);
 extern const char *const events_sample_names[SAMPLE_KINDS], *const events_role_names[ROLES];
 extern const char *const events_type_names[4];
+
+/* Of each line; what is out of the ordinary is in events.c. */
+bool events_other_time(struct events *ev, bool given, uint64_t *time_ns);
+bool events_other_key_kind(struct events *ev, bool is_number);
+
+static inline bool events_time(struct events *ev, bool given, uint64_t *time_ns) {
+    bool ordinary = given && ev->times == TIMES_GIVEN && ev->clock == EVENTS_TIMES;
+    if (!ordinary || *time_ns < ev->time_ns || *time_ns == UINT64_MAX) return events_other_time(ev, given, time_ns);
+    ev->time_ns = *time_ns;
+    ev->time_line = ev->line;
+    return true;
+}
+
+static inline bool events_key_kind(struct events *ev, bool is_number) {
+    return ev->keys == (is_number ? KEYS_NUMBERS : KEYS_STRINGS) || events_other_key_kind(ev, is_number);
+}
 
 #endif

@@ -12,7 +12,9 @@
 #include "history/jsonl.h"
 
 #define PIECE_BYTES ((size_t)64 << 10) /* small enough to stay in a processor's cache */
-#define LOOK_BYTES ((size_t)4096)      /* how much of the beginning tells a format */
+#define RESERVE_FILE_BYTES_MIN ((uint64_t)16 << 20)
+#define RESERVE_LOOK_BYTES_MIN ((uint64_t)16 << 10)
+#define LOOK_BYTES ((size_t)4096) /* how much of the beginning tells a format */
 
 /* --- text in pieces ----------------------------------------------------------------------------------------------- */
 
@@ -70,12 +72,21 @@ bool text_is_blank(struct bytes text) {
     return true;
 }
 
+void text_reserve(const struct text *t, struct history *h) {
+    uint64_t done = t->read_bytes - (uint64_t)(t->end - t->at), ops = UINT32_MAX / 2;
+    if (t->size_bytes < RESERVE_FILE_BYTES_MIN || done < RESERVE_LOOK_BYTES_MIN) return;
+    uint64_t estimate = h->count * (t->size_bytes / 1024) / (done / 1024);
+    estimate += estimate / 16;
+    history_reserve(h, (uint32_t)(estimate < ops ? estimate : ops));
+}
+
 /* --- which format ------------------------------------------------------------------------------------------------- */
 
 static const char *const names[FORMATS] = {
     [FORMAT_GUESS] = "guess",
     [FORMAT_JSONL] = "jsonl",
     [FORMAT_EDN] = "edn",
+    [FORMAT_JEPSEN_TXT] = "jepsen-txt",
     [FORMAT_PORCUPINE_ETCD] = "porcupine-etcd",
     [FORMAT_PORCUPINE_KV] = "porcupine-kv",
 };
@@ -103,6 +114,8 @@ static bool contains(struct bytes text, const char *part) {
 static enum history_format guess(struct bytes begin) {
     const uint8_t *at = begin.data, *end = begin.data + begin.size;
     if (contains(begin, "jepsen.util")) return FORMAT_PORCUPINE_ETCD;
+    bool process = at < end && ((*at >= '0' && *at <= '9') || *at == ':');
+    if (process && (contains(begin, "\t:invoke\t") || contains(begin, "\t:info\t"))) return FORMAT_JEPSEN_TXT;
     while (at < end && *at != 0 && strchr(" \t\r\n,{[(", *at)) at++;
     if (at == end || *at == 0 || !strchr(";:#", *at)) return FORMAT_JSONL;
     bool store = contains(begin, ":f :get,") || contains(begin, ":f :put,");
@@ -120,6 +133,7 @@ static int read_text(struct text *t, enum history_format format, struct history 
     if (format == FORMAT_GUESS) result->format = guess(bytes_of(t->at, size < LOOK_BYTES ? size : LOOK_BYTES));
     switch (result->format) {
     case FORMAT_EDN: return edn_read(t, h, result, e);
+    case FORMAT_JEPSEN_TXT: return jepsen_txt_read(t, h, result, e);
     case FORMAT_PORCUPINE_ETCD: return porcupine_etcd_read(t, h, result, e);
     case FORMAT_PORCUPINE_KV: return porcupine_kv_read(t, h, result, e);
     default: return jsonl_read(t, h, result, e);
@@ -136,7 +150,7 @@ int history_import(struct bytes text, const char *name, enum history_format form
 
 int history_import_file(const char *path, enum history_format format, struct history *h, struct import_result *result,
                         struct error *e) {
-    struct text t = {.name = path, .slack = sizeof(uint64_t), .fd = open(path, O_RDONLY | O_CLOEXEC)};
+    struct text t = {.name = path, .slack = TEXT_SLACK_BYTES, .fd = open(path, O_RDONLY | O_CLOEXEC)};
     if (t.fd < 0) return error_set(e, "cannot open %s: %s", path, strerror(errno));
     struct stat about;
     if (fstat(t.fd, &about) == 0 && S_ISREG(about.st_mode) && about.st_size > 0) t.size_bytes = (uint64_t)about.st_size;

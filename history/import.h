@@ -3,6 +3,7 @@
  * jsonl           harrow's own, one event a line (jsonl.h).
  * edn             Jepsen's and Elle's history.edn: one map {:process 0, :type :invoke, :f :write, :value 1} after
  *                 another, or one vector or list of them; also #jepsen.history.Op{...}.
+ * jepsen-txt      Jepsen's history.txt: process, type, f, value and error, with tabs between.
  * porcupine-etcd  the logs of Jepsen's etcd test: INFO  jepsen.util - 3 :invoke :write 4
  * porcupine-kv    the same maps as in edn, with a :key, and get, put and append of strings.
  *
@@ -15,7 +16,15 @@
 
 #include "history/history.h"
 
-enum history_format { FORMAT_GUESS, FORMAT_JSONL, FORMAT_EDN, FORMAT_PORCUPINE_ETCD, FORMAT_PORCUPINE_KV, FORMATS };
+enum history_format {
+    FORMAT_GUESS,
+    FORMAT_JSONL,
+    FORMAT_EDN,
+    FORMAT_JEPSEN_TXT,
+    FORMAT_PORCUPINE_ETCD,
+    FORMAT_PORCUPINE_KV,
+    FORMATS
+};
 
 struct import_result {
     enum history_format format; /* never FORMAT_GUESS */

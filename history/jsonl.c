@@ -8,9 +8,6 @@
 #include "history/import_internal.h"
 #include "history/jsonl_internal.h"
 
-#define RESERVE_FILE_BYTES_MIN ((uint64_t)16 << 20)
-#define RESERVE_LOOK_BYTES_MIN ((uint64_t)16 << 10)
-
 static const struct bytes field_names[FIELD_COUNT] = {
 #define NAMED(text)                                                                                                    \
     { (const uint8_t *)(text), sizeof(text) - 1 }
@@ -31,9 +28,13 @@ static bool has(const struct line *l, enum field field) {
     return l->seen >> field & 1;
 }
 
+static bool has_raw(const struct line *l) {
+    return l->seen >> FIELD_RAW;
+}
+
 /* --- one line ----------------------------------------------------------------------------------------------------- */
 
-static enum field field_of(struct bytes name) {
+enum field jsonl_field_of(struct bytes name) {
     for (enum field i = 0; i < FIELD_COUNT; i++)
         if (name.size == field_names[i].size && memcmp(name.data, field_names[i].data, name.size) == 0) return i;
     return FIELD_COUNT;
@@ -111,7 +112,7 @@ static bool read_line(struct json *j, struct line *l) {
         struct bytes name;
         if (!json_string_token(j, &name)) return false;
         if (!json_take(j, ':')) return json_expected(j, "':'");
-        enum field field = field_of(name);
+        enum field field = jsonl_field_of(name);
         uint32_t already = l->seen;
         if (read_field(j, l, field)) continue;
         if (!j->ran_out && field < FIELD_COUNT && !(already >> field & 1)) {
@@ -162,21 +163,25 @@ static uint8_t raw_node(struct events *ev, const struct line *l) {
 
 /* --- events ------------------------------------------------------------------------------------------------------- */
 
-static bool invoke(struct events *ev, struct line *l) {
+static inline bool invoke(struct events *ev, struct line *l) {
     struct event *event = &l->event;
     uint32_t op;
     event->intended_ns = event->time_ns;
-    if (!raw_u64(ev, l, FIELD_INTENDED, &event->intended_ns)) return false;
-    event->node = raw_node(ev, l);
-    event->final_phase = has(l, FIELD_FINAL) && l->raw[FIELD_FINAL].data[0] == 't';
+    event->node = NODE_UNKNOWN;
+    event->final_phase = false;
+    if (has_raw(l)) {
+        if (!raw_u64(ev, l, FIELD_INTENDED, &event->intended_ns)) return false;
+        event->node = raw_node(ev, l);
+        event->final_phase = has(l, FIELD_FINAL) && l->raw[FIELD_FINAL].data[0] == 't';
+    }
     return events_invoke(ev, event, &op);
 }
 
-static bool complete(struct events *ev, const struct line *l, uint32_t pool_count) {
+static inline bool complete(struct events *ev, const struct line *l, uint32_t pool_count) {
     const struct event *event = &l->event;
     struct history *h = ev->h;
     struct value result = VALUE_OF_NIL;
-    uint32_t op = 0, error;
+    uint32_t op = 0, error = NO_STRING;
     if (!events_match(ev, event, &op)) return false;
     bool value_is_result = jsonl_value_is_result(h->f[op]);
     if (value_is_result && event->type == EVENT_OK) {
@@ -189,9 +194,9 @@ static bool complete(struct events *ev, const struct line *l, uint32_t pool_coun
                              "back belongs into \"result\"",
                              event->process, (unsigned long long)events_line_of(ev, event->process));
         h->pool_count = pool_count; /* the argument's list came again: once is enough */
-        if (reread(ev, l, FIELD_RESULT) && !json_value(&ev->json, &result)) return false;
+        if (has_raw(l) && reread(ev, l, FIELD_RESULT) && !json_value(&ev->json, &result)) return false;
     }
-    if (!raw_text(ev, l, FIELD_ERROR, true, &error)) return false;
+    if (has_raw(l) && !raw_text(ev, l, FIELD_ERROR, true, &error)) return false;
     events_complete(ev, event, op, result, error);
     return true;
 }
@@ -237,7 +242,7 @@ static bool nemesis(struct events *ev, const struct line *l) {
 }
 
 /* What the line means. pool_count: of the history before the line was read. */
-static bool understand(struct events *ev, struct line *l, uint32_t pool_count) {
+static inline bool understand(struct events *ev, struct line *l, uint32_t pool_count) {
     const uint32_t needed = 1u << FIELD_PROCESS | 1u << FIELD_TYPE | 1u << FIELD_F;
     if ((l->seen & needed) != needed) {
         enum field missing = (enum field)__builtin_ctz(needed & ~l->seen);
@@ -262,9 +267,9 @@ static bool import_line(struct events *ev, struct bytes text) {
 
 /* --- the whole ---------------------------------------------------------------------------------------------------- */
 
-/* Behind the last newline that has 8 bytes behind it to look at: until there, jsonl_read_usual may go. */
+/* Behind the last newline that has enough bytes behind it to look at: until there, jsonl_read_usual may go. */
 static const uint8_t *usual_end(const struct text *t) {
-    const size_t beyond = sizeof(uint64_t);
+    const size_t beyond = JSONL_USUAL_BEYOND;
     size_t size = (size_t)(t->end - t->at), look = size + t->slack;
     if (look <= beyond) return t->at;
     const uint8_t *newline = memrchr(t->at, '\n', look - beyond < size ? look - beyond : size);
@@ -272,14 +277,14 @@ static const uint8_t *usual_end(const struct text *t) {
 }
 
 /* Usual lines, as many as there are in a row. False: a line made no sense. */
-static bool import_usual_lines(struct events *ev, struct text *t) {
+static bool import_usual_lines(struct usual *u, struct events *ev, struct text *t) {
     const uint8_t *end = usual_end(t);
     struct line l;
     while (t->at < end) {
         uint32_t pool_count = ev->h->pool_count;
         ev->line++;
         ev->json.ran_out = false;
-        const uint8_t *next = jsonl_read_usual(ev, t->at, &l);
+        const uint8_t *next = jsonl_read_usual(u, ev, t->at, &l);
         if (!next) {
             ev->h->pool_count = pool_count;
             ev->line--;
@@ -295,23 +300,16 @@ static int refuse_line(const struct events *ev, const struct text *t, struct err
     return error_set(e, "%s:%llu: %s", t->name, (unsigned long long)ev->line, ev->json.why.text);
 }
 
-/* A large file goes on as it began, as a rule: its first piece tells about how many operations there will be. */
-static void reserve_operations(struct history *h, const struct text *t) {
-    uint64_t done = t->read_bytes - (uint64_t)(t->end - t->at), ops = UINT32_MAX / 2;
-    if (t->size_bytes < RESERVE_FILE_BYTES_MIN || done < RESERVE_LOOK_BYTES_MIN) return;
-    uint64_t estimate = h->count * (t->size_bytes / 1024) / (done / 1024);
-    estimate += estimate / 16;
-    history_reserve(h, (uint32_t)(estimate < ops ? estimate : ops));
-}
-
 static int import_lines(struct events *ev, struct text *t, struct import_result *result, struct error *e) {
     struct bytes line;
     bool ended = false;
     int rc = 1;
+    struct usual usual;
+    jsonl_usual_start(&usual);
     while (rc > 0) {
         bool first = ev->line == 0;
-        if (!import_usual_lines(ev, t)) return refuse_line(ev, t, e);
-        if (first) reserve_operations(ev->h, t);
+        if (!import_usual_lines(&usual, ev, t)) return refuse_line(ev, t, e);
+        if (first) text_reserve(t, ev->h);
         rc = text_line(t, &line, &ended, e);
         if (rc <= 0) break;
         ev->line++;

@@ -6,7 +6,7 @@
  * parsing at a gigabyte per second", 2021). */
 #include "history/jsonl_internal.h"
 
-#define DIGITS_MAX 18 /* always fit */
+#define DIGITS_MAX 19 /* always fit 64 bits without a sign */
 #define LIST_ELEMENTS_MAX 8u
 
 static inline uint64_t load(const uint8_t *at) {
@@ -28,10 +28,6 @@ static inline const uint8_t *space(const uint8_t *at) {
     return at;
 }
 
-static inline bool is_digit(uint8_t c) {
-    return (uint8_t)(c - '0') < 10;
-}
-
 #define EACH(byte) (UINT64_C(0x0101010101010101) * (byte))
 
 /* How many bytes stand before the first with its high bit set in the mask. */
@@ -47,20 +43,33 @@ static inline uint64_t digits_value(uint64_t digits) {
            32;
 }
 
-static inline const uint8_t *number(const uint8_t *at, uint64_t *out) {
+/* A bit at the top of each byte that is no digit, once '0' is taken off; one that is none may carry into those behind
+ * it, but the first is right. */
+static inline uint64_t no_digits(uint64_t digits) {
+    return ((digits + EACH(0x76)) | digits) & EACH(0x80);
+}
+
+static const uint8_t *number_goes_on(const uint8_t *at, uint64_t eight, uint64_t *out) {
     static const uint64_t tens[] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000};
-    const uint8_t *start = at;
-    if (*at == '0' && is_digit(at[1])) return NULL;
-    size_t count;
-    *out = 0;
-    do { /* a byte that is no digit may carry into those behind it, but the first is found */
+    uint64_t n = eight;
+    for (size_t done = 8, count = 8; count == 8; done += count, at += count) {
         uint64_t digits = load(at) ^ EACH('0');
-        count = bytes_before(((digits + EACH(0x76)) | digits) & EACH(0x80));
-        if (count == 0) break;
-        *out = *out * tens[count] + digits_value(digits << (64 - 8 * count));
-        at += count;
-    } while (count == 8 && at - start <= DIGITS_MAX);
-    return at > start && at - start <= DIGITS_MAX ? at : NULL;
+        count = bytes_before(no_digits(digits));
+        if (done + count > DIGITS_MAX) return NULL;
+        if (count) n = n * tens[count] + digits_value(digits << (64 - 8 * count));
+    }
+    *out = n;
+    return at;
+}
+
+static inline const uint8_t *number(const uint8_t *at, uint64_t *out) {
+    uint64_t digits = load(at) ^ EACH('0'), ends = no_digits(digits);
+    uint32_t bits = ends ? (uint32_t)__builtin_ctzll(ends) & ~UINT32_C(7) : 64; /* of the digits */
+    if (bits == 0 || (bits > 8 && (digits & 0xff) == 0)) return NULL;
+    uint64_t n = digits_value(digits << (64 - bits));
+    if (bits == 64) return number_goes_on(at + 8, n, out);
+    *out = n;
+    return at + bits / 8;
 }
 
 /* An integer, maybe with a sign. */
@@ -69,19 +78,22 @@ static inline const uint8_t *integer(const uint8_t *at, int64_t *out) {
     uint64_t magnitude = 0;
     at = number(at + negative, &magnitude);
     *out = (int64_t)(negative ? 0 - magnitude : magnitude);
-    return at;
+    return magnitude <= INT64_MAX ? at : NULL;
+}
+
+/* A bit at the top of each byte that ends what a string holds as it is; of those the first is right. Not ASCII ends it
+ * too. */
+static inline uint64_t string_ends(uint64_t word) {
+    uint64_t quotes = word ^ EACH('"'), escapes = word ^ EACH('\\');
+    return ((quotes - EACH(1)) | (escapes - EACH(1)) | (word - EACH(0x20))) & EACH(0x80);
 }
 
 /* Behind the opening quote; returns where the text goes on behind the closing one. */
 static inline const uint8_t *string(const uint8_t *at, struct bytes *out) {
     const uint8_t *start = at;
-    size_t count;
-    do {
-        uint64_t word = load(at), quotes = word ^ EACH('"'), escapes = word ^ EACH('\\');
-        uint64_t ends = (quotes - EACH(1)) | (escapes - EACH(1)) | (word - EACH(0x20));
-        count = bytes_before(ends & EACH(0x80)); /* what is not ASCII ends it too */
-        at += count;
-    } while (count == 8);
+    uint64_t ends;
+    while ((ends = string_ends(load(at))) == 0) at += 8;
+    at += bytes_before(ends);
     *out = bytes_of(start, (size_t)(at - start));
     return *at == '"' ? at + 1 : NULL;
 }
@@ -120,21 +132,31 @@ static const uint8_t *list(struct events *ev, const uint8_t *at, struct value *o
     return json_value(&ev->json, out) ? ev->json.at : NULL;
 }
 
-static const uint8_t *value(struct events *ev, const uint8_t *at, struct line *l) {
-    struct bytes text;
-    switch (*at) {
-    case 'n': l->event.value = VALUE_OF_NIL; return STANDS(at, "null") ? at + 4 : NULL;
-    case '[': return list(ev, at + 1, &l->event.value);
-    case '"':
-        at = string(at + 1, &text);
-        if (!at || ev->h->strings.count == UINT32_MAX - 1) return NULL;
-        l->event.value = (struct value){.kind = VALUE_STRING, .string = events_intern(ev, text)};
-        return at;
-    default: l->event.value.kind = VALUE_INT; return integer(at, &l->event.value.integer);
-    }
+static inline const uint8_t *name(const uint8_t *at, struct bytes *out) {
+    return *at == '"' ? string(at + 1, out) : NULL;
 }
 
-static const uint8_t *key(const uint8_t *at, struct line *l) {
+/* A list or a string. */
+static const uint8_t *long_value(struct events *ev, const uint8_t *at, struct line *l) {
+    struct bytes text;
+    if (*at == '[') return list(ev, at + 1, &l->event.value);
+    at = string(at + 1, &text);
+    if (!at || ev->h->strings.count == UINT32_MAX - 1) return NULL;
+    l->event.value = (struct value){.kind = VALUE_STRING, .string = events_intern(ev, text)};
+    return at;
+}
+
+static inline const uint8_t *value(struct events *ev, const uint8_t *at, struct line *l) {
+    if (*at == '[' || *at == '"') return long_value(ev, at, l);
+    if (*at == 'n') {
+        l->event.value = VALUE_OF_NIL;
+        return STANDS(at, "null") ? at + 4 : NULL;
+    }
+    l->event.value.kind = VALUE_INT;
+    return integer(at, &l->event.value.integer);
+}
+
+static inline const uint8_t *key(const uint8_t *at, struct line *l) {
     int64_t ignored;
     if (*at == '"') return string(at + 1, &l->event.key);
     const uint8_t *past = integer(at, &ignored);
@@ -145,7 +167,7 @@ static const uint8_t *key(const uint8_t *at, struct line *l) {
     return past;
 }
 
-static const uint8_t *process(const uint8_t *at, struct line *l) {
+static inline const uint8_t *process(const uint8_t *at, struct line *l) {
     uint64_t n;
     at = number(at, &n);
     if (!at || n > UINT32_MAX) return NULL;
@@ -180,49 +202,131 @@ static const uint8_t *raw(const uint8_t *at, struct bytes *out) {
     return at;
 }
 
-/* Where the value of a field begins, if this is its name and it stands here for the first time. */
-static inline const uint8_t *behind_name(const uint8_t *at, bool named, size_t size, enum field field, uint32_t *seen) {
-    if (!named || *seen >> field & 1) return NULL;
-    *seen |= 1u << field;
-    return space(at + size);
+/* --- the shape of lines ------------------------------------------------------------------------------------------- */
+
+static inline bool joint_stands(const uint8_t *at, const struct joint *x) {
+    return (((load(at) ^ x->low) & x->low_mask) | ((load(at + 8) ^ x->high) & x->high_mask)) == 0;
 }
 
-/* A field, from behind the first quote of its name. */
-static inline const uint8_t *any_field(struct events *ev, const uint8_t *at, struct line *l, uint32_t *seen) {
-#define BEHIND(text, field) (at = behind_name(at, STANDS(at, text "\":"), sizeof(text) + 1, field, seen))
-    switch (*at) {
-    case 'p':
-        at = behind_name(at, STANDS(at, "process\"") && at[8] == ':', sizeof "process" + 1, FIELD_PROCESS, seen);
-        return at ? process(at, l) : NULL;
-    case 't':
-        if (at[1] == 'y') return BEHIND("type", FIELD_TYPE) ? type(at, l) : NULL;
-        return BEHIND("time", FIELD_TIME) ? number(at, &l->event.time_ns) : NULL;
-    case 'f':
-        if (at[1] == 'i') return BEHIND("final", FIELD_FINAL) ? raw(at, &l->raw[FIELD_FINAL]) : NULL;
-        return BEHIND("f", FIELD_F) && *at == '"' ? string(at + 1, &l->event.f) : NULL;
-    case 'k': return BEHIND("key", FIELD_KEY) ? key(at, l) : NULL;
-    case 'v': return BEHIND("value", FIELD_VALUE) ? value(ev, at, l) : NULL;
-    case 'i':
-        at = behind_name(at, STANDS(at, "intended") && at[8] == '"' && at[9] == ':', sizeof "intended" + 1,
-                         FIELD_INTENDED, seen);
-        return at ? raw(at, &l->raw[FIELD_INTENDED]) : NULL;
-    case 'n': return BEHIND("node", FIELD_NODE) ? raw(at, &l->raw[FIELD_NODE]) : NULL;
-    case 'e': return BEHIND("error", FIELD_ERROR) ? raw(at, &l->raw[FIELD_ERROR]) : NULL;
-    default: return NULL;
-    }
-#undef BEHIND
+static inline uint64_t first_bytes(size_t count) {
+    return count < 8 ? (UINT64_C(1) << 8 * count) - 1 : UINT64_MAX;
 }
 
-const uint8_t *jsonl_read_usual(struct events *ev, const uint8_t *at, struct line *l) {
-    uint32_t seen = 0;
-    line_start(l);
-    if (*at != '{') return NULL;
-    do {
-        at = space(at + 1);
-        if (*at != '"') return NULL;
-        at = any_field(ev, at + 1, l, &seen);
+static struct joint joint_of(const uint8_t *at, size_t size, uint32_t field) {
+    struct joint x = {.low_mask = first_bytes(size), .high_mask = size > 8 ? first_bytes(size - 8) : 0};
+    x.low = load(at) & x.low_mask;
+    x.high = load(at + 8) & x.high_mask;
+    x.size = (uint32_t)size;
+    x.field = field;
+    return x;
+}
+
+/* As far as the lines before tell its shape; NULL where it is another. */
+static const uint8_t *follow(const struct usual *u, struct events *ev, const uint8_t *at, struct line *l) {
+    const struct joint *next = u->begin.joints;
+    for (;;) {
+        const struct joint *x = next++;
+        if (!joint_stands(at, x)) return NULL;
+        at += x->size;
+        switch (x->field) {
+        case FIELD_PROCESS: at = process(at, l); break;
+        case FIELD_TYPE: {
+            at = type(at, l);
+            const struct shape *rest = &u->rest[l->event.type];
+            if (u->begin.seen & rest->seen) return NULL;
+            l->seen = u->begin.seen | rest->seen;
+            next = rest->joints;
+            break;
+        }
+        case FIELD_F: at = name(at, &l->event.f); break;
+        case FIELD_KEY: at = key(at, l); break;
+        case FIELD_VALUE: at = value(ev, at, l); break;
+        case FIELD_TIME: at = number(at, &l->event.time_ns); break;
+        case JOINT_END: return at;
+        default: at = raw(at, &l->raw[x->field]); break;
+        }
         if (!at) return NULL;
-    } while (*at == ',');
-    l->seen = seen;
-    return at[0] == '}' && at[1] == '\n' ? at + 2 : NULL;
+    }
+}
+
+/* --- lines of any shape ------------------------------------------------------------------------------------------- */
+
+static const uint8_t *field_value(struct events *ev, const uint8_t *at, uint32_t field, struct line *l) {
+    switch (field) {
+    case FIELD_PROCESS: return process(at, l);
+    case FIELD_TYPE: return type(at, l);
+    case FIELD_F: return name(at, &l->event.f);
+    case FIELD_KEY: return key(at, l);
+    case FIELD_VALUE: return value(ev, at, l);
+    case FIELD_TIME: return number(at, &l->event.time_ns);
+    default: return raw(at, &l->raw[field]);
+    }
+}
+
+/* Where the value of the next field begins, or the next line; `first` stands before the name of a field. */
+static const uint8_t *next_field(const uint8_t *at, uint8_t first, uint32_t *field) {
+    struct bytes name;
+    if (*at == '}' && first == ',') {
+        at = space(at + 1);
+        at += *at == '\r';
+        *field = JOINT_END;
+        return *at == '\n' ? at + 1 : NULL;
+    }
+    if (*at != first) return NULL;
+    at = space(at + 1);
+    if (*at != '"') return NULL;
+    at = string(at + 1, &name);
+    if (!at) return NULL;
+    at = space(at);
+    if (*at != ':') return NULL;
+    *field = jsonl_field_of(name);
+    return space(at + 1);
+}
+
+static void shape_add(struct shape *s, const uint8_t *at, size_t size, uint32_t field) {
+    if (s->count == SHAPE_JOINTS_MAX || size > JOINT_BYTES_MAX) {
+        s->too_long = true;
+    } else {
+        s->joints[s->count++] = joint_of(at, size, field);
+    }
+}
+
+/* Reads a line of any shape, and remembers that. */
+static const uint8_t *read_any(struct usual *u, struct events *ev, const uint8_t *at, struct line *l) {
+    struct shape begin = {0}, rest = {0}, *part = &begin;
+    line_start(l);
+    for (uint8_t first = '{';; first = ',') {
+        const uint8_t *start = at;
+        uint32_t field, bit;
+        at = next_field(at, first, &field);
+        if (!at) return NULL;
+        shape_add(part, start, (size_t)(at - start), field);
+        if (field == JOINT_END) break;
+        bit = field == JOINT_OTHER ? 0 : UINT32_C(1) << field;
+        if (l->seen & bit) return NULL;
+        l->seen |= bit;
+        part->seen |= bit;
+        at = field_value(ev, at, field, l);
+        if (!at) return NULL;
+        if (field == FIELD_TYPE) part = &rest;
+    }
+    if (part == &begin || begin.too_long || rest.too_long) return at;
+    u->begin = begin;
+    u->rest[l->event.type] = rest;
+    return at;
+}
+
+void jsonl_usual_start(struct usual *u) {
+    const struct joint nowhere = {.low_mask = UINT64_MAX, .high_mask = UINT64_MAX}; /* no line has 16 NULs there */
+    u->begin = (struct shape){.joints = {nowhere}};
+    for (size_t type = 0; type < sizeof u->rest / sizeof *u->rest; type++) u->rest[type] = u->begin;
+}
+
+const uint8_t *jsonl_read_usual(struct usual *u, struct events *ev, const uint8_t *at, struct line *l) {
+    uint32_t pool_count = ev->h->pool_count;
+    line_start(l);
+    const uint8_t *past = follow(u, ev, at, l);
+    if (past) return past;
+    ev->h->pool_count = pool_count;
+    return read_any(u, ev, at, l);
 }

@@ -1,12 +1,15 @@
-/* The logs that porcupine is tested with: those of Jepsen's etcd test, a line an event,
+/* Logs with a line an event: Jepsen's history.txt,
+ *     3 :invoke :write 4
+ * with tabs between; the same among lines that say other things, as in the logs of Jepsen's etcd test that porcupine is
+ * tested with,
  *     INFO  jepsen.util - 3 :invoke :write 4
- * among lines that say other things; and those of a key-value store, which are EDN maps but hold strings that grow. */
+ * and porcupine's logs of a key-value store, which are EDN maps but hold strings that grow. */
 #include <stdlib.h>
 
 #include "history/edn_internal.h"
 #include "history/import_internal.h"
 
-/* --- etcd --------------------------------------------------------------------------------------------------------- */
+/* --- lines -------------------------------------------------------------------------------------------------------- */
 
 static void skip_blanks(struct json *j) {
     while (j->at < j->end && (*j->at == ' ' || *j->at == '\t' || *j->at == '\r')) j->at++;
@@ -26,55 +29,76 @@ static bool find_event(struct json *j, struct bytes line) {
     return process || (j->end - j->at >= 8 && memcmp(j->at, ":nemesis", 8) == 0);
 }
 
-/* 3 :invoke :write 4; in place of the value, or behind it, there may be an error. */
-static bool take_line(struct edn_importer *in) {
+/* 3 :invoke :write 4; behind the value there may be an error: in a text as it was printed, in a log as a form, and
+ * there also in place of the value. */
+static bool take_line(struct edn_importer *in, bool is_text) {
     static const enum edn_field order[] = {EDN_PROCESS, EDN_TYPE, EDN_F, EDN_VALUE, EDN_ERROR};
     struct json *j = &in->events.json;
     memset(in->raw, 0, sizeof in->raw);
     for (size_t i = 0; i < sizeof order / sizeof *order; i++) {
         skip_blanks(j);
         if (j->at == j->end) return i >= EDN_VALUE ? true : json_expected(j, "the rest of an event");
+        if (is_text && order[i] == EDN_ERROR) {
+            if (*j->at != '"') in->raw[EDN_ERROR] = bytes_of(j->at, (size_t)(j->end - j->at));
+            return true;
+        }
         if (!edn_skip(j, &in->raw[order[i]])) return false;
     }
     skip_blanks(j);
     return j->at == j->end ? true : json_expected(j, "the end of the line");
 }
 
-static bool understand_line(struct edn_importer *in) {
+static bool understand_line(struct edn_importer *in, bool is_text) {
     struct bytes *value = &in->raw[EDN_VALUE];
-    if (value->data && *value->data == ':' && *in->raw[EDN_PROCESS].data != ':') {
+    if (!is_text && value->data && *value->data == ':' && *in->raw[EDN_PROCESS].data != ':') {
         in->raw[EDN_ERROR] = *value;
         *value = bytes_of(NULL, 0);
     }
     return edn_understand(in);
 }
 
-static int read_log(struct edn_importer *in, struct text *t, struct import_result *result, struct error *e) {
+static bool find_line(struct json *j, struct bytes line, bool is_text) {
+    if (!is_text) return find_event(j, line);
+    json_start(j, line);
+    return !text_is_blank(line);
+}
+
+static int read_lines(struct edn_importer *in, bool is_text, struct text *t, struct import_result *result,
+                      struct error *e) {
     struct json *j = &in->events.json;
     struct bytes line;
     bool ended = false;
     int rc;
     while ((rc = text_line(t, &line, &ended, e)) > 0) {
         in->events.line++;
-        if (!find_event(j, line)) continue;
+        if (!find_line(j, line, is_text)) continue;
         if (!ended) { /* ":write 1" may be the beginning of ":write 12" */
             result->cut_short = true;
             break;
         }
-        if (!take_line(in) || !understand_line(in))
+        if (!take_line(in, is_text) || !understand_line(in, is_text))
             return error_set(e, "%s:%llu: %s", t->name, (unsigned long long)in->events.line, j->why.text);
     }
     result->lines = in->events.line;
     return rc < 0 ? -1 : 0;
 }
 
-int porcupine_etcd_read(struct text *t, struct history *h, struct import_result *result, struct error *e) {
+static int read_log(struct text *t, bool is_text, struct history *h, struct import_result *result, struct error *e) {
     struct edn_importer *in = xmalloc(sizeof *in);
     edn_importer_start(in, h);
-    int rc = read_log(in, t, result, e);
+    int rc = read_lines(in, is_text, t, result, e);
+    if (rc == 0 && is_text) rc = edn_split_keys(in, t->name, e);
     edn_importer_free(in);
     free(in);
     return rc;
+}
+
+int jepsen_txt_read(struct text *t, struct history *h, struct import_result *result, struct error *e) {
+    return read_log(t, true, h, result, e);
+}
+
+int porcupine_etcd_read(struct text *t, struct history *h, struct import_result *result, struct error *e) {
+    return read_log(t, false, h, result, e);
 }
 
 /* --- strings that grow -------------------------------------------------------------------------------------------- */

@@ -34,15 +34,15 @@ static void view_init(struct view *v, const struct report_input *in) {
     late_collect(v);
 }
 
-static void page_open(struct buffer *out, const struct view *v) {
+static void page_open(struct buffer *out, const char *verdict, const char *name) {
     /* The policy is the second lock: even if a text slipped through as markup, the page could load nothing. */
     buffer_printf(out, "<!DOCTYPE html>\n<html lang=en>\n<head>\n<meta charset=utf-8>\n"
                        "<meta name=viewport content=\"width=device-width, initial-scale=1\">\n"
                        "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; "
                        "style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:\">\n<title>");
-    html_text(out, text_or(v->run->verdict, "unknown"));
+    html_text(out, verdict);
     buffer_printf(out, " \u00b7 ");
-    html_text(out, v->run->scenario);
+    html_text(out, name);
     buffer_printf(out, " \u00b7 harrow</title>\n");
     style_print(out);
     buffer_printf(out, "</head>\n<body>\n");
@@ -74,8 +74,14 @@ static void section_time(struct buffer *out, const struct view *v, const struct 
     buffer_printf(out, "</section>\n");
 }
 
+static void page_close(struct buffer *out) {
+    buffer_printf(out, "<footer>Written by harrow. This file stands alone: it loads nothing.</footer>\n</main>\n%s%s",
+                  page_script, picture_script);
+    buffer_printf(out, "</body>\n</html>\n");
+}
+
 static void page_print(struct buffer *out, const struct view *v, const struct plots *p) {
-    page_open(out, v);
+    page_open(out, text_or(v->run->verdict, "unknown"), v->run->scenario);
     section_banner(out, v);
     buffer_printf(out, "<main>\n");
     section_failures(out, v);
@@ -88,9 +94,7 @@ static void page_print(struct buffer *out, const struct view *v, const struct pl
     section_logs(out, v);
     section_source(out, v);
     section_files(out, v);
-    buffer_printf(out, "<footer>Written by harrow. This file stands alone: it loads nothing.</footer>\n</main>\n%s",
-                  page_script);
-    buffer_printf(out, "</body>\n</html>\n");
+    page_close(out);
 }
 
 int report_html(const struct report_input *in, char *path, size_t path_size, struct error *warning, struct error *e) {
@@ -118,4 +122,26 @@ out:
     buffer_free(&page);
     free(file);
     return result;
+}
+
+int report_counterexample(const char *path, const char *name, const struct history *h, const struct check_result *r,
+                          struct error *e) {
+    struct buffer page = {0};
+    const struct run_info run = {.detail = r->detail};
+    const struct view v = {.run = &run, .h = h, .end_ns = history_end_ns(h)};
+    page_open(&page, verdict_name(r->verdict), name);
+    buffer_printf(&page, "<header class=\"banner %s\"><div class=inside><p class=over>", verdict_name(r->verdict));
+    html_clipped(&page, bytes_str(name), VALUE_BYTES_MAX);
+    buffer_printf(&page, " \u00b7 ");
+    html_text(&page, text_or(r->name, "check"));
+    buffer_printf(&page, " \u00b7 ");
+    put_count(&page, h->count);
+    buffer_printf(&page, " operations</p><h1>%s</h1><p class=why>", verdict_name(r->verdict));
+    html_clipped(&page, bytes_str(text_or(r->detail, "")), TEXT_BYTES_MAX);
+    buffer_printf(&page, "</p></div></header>\n<main>\n");
+    if (r->ops_count || text_or(r->explanation, NULL)) failure_print(&page, &v, r);
+    page_close(&page);
+    int failed = file_replace(path, &page, e);
+    buffer_free(&page);
+    return failed;
 }

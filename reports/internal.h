@@ -135,7 +135,7 @@ extern const struct colour palette[];
 extern const size_t palette_count;
 const char *palette_light(const char *name);
 void style_print(struct buffer *out);
-extern const char page_script[];
+extern const char page_script[], picture_script[];
 
 /* svg.c: charts over the time of the run share one geometry, so that they line up below each other. */
 #define CHART_WIDTH 1120
@@ -166,8 +166,18 @@ void section_files(struct buffer *out, const struct view *v);
 void fault_timeline(struct buffer *out, const struct view *v);
 void fault_table(struct buffer *out, const struct view *v);
 void leader_timeline(struct buffer *out, const struct view *v);
-void lane_chart(struct buffer *out, const struct view *v, const uint32_t *ops, uint32_t count);
-void op_print(const struct history *h, uint32_t op, struct buffer *out); /* plain text: "read k1 -> 3" */
+/* p may be NULL: its first order says which operations are left over. */
+void lane_chart(struct buffer *out, const struct view *v, const uint32_t *ops, uint32_t count, const struct picture *p);
+void failure_print(struct buffer *out, const struct view *v, const struct check_result *c);
+
+/* picture.c */
+void picture_section(struct buffer *out, const struct view *v, const struct picture *p);
+bool picture_is_left(const struct picture *p, uint32_t op);
+
+/* The micro-operations of a transaction, with what was read if that is known; nil for any other operation. */
+struct value op_micros(const struct history *h, uint32_t op);
+void micro_print(const struct history *h, struct value micro, struct buffer *out); /* "append x 1" */
+void op_print(const struct history *h, uint32_t op, struct buffer *out);           /* plain text: "read k1 -> 3" */
 void node_name(struct buffer *out, uint8_t node);
 const char *status_name(uint8_t status);
 

@@ -40,6 +40,7 @@ struct lanes {
     size_t bars_count;
     uint32_t processes[LANES_MAX];
     uint32_t lanes_count;
+    const struct picture *picture;
     double width, top, bottom;
 };
 
@@ -234,9 +235,11 @@ static void bar_draw(struct buffer *out, const struct lanes *l, const struct bar
     double to = b->end < l->moments_count ? l->x[b->end] : l->width - 2;
     const char *status = status_name(h->status[b->op]);
     buffer_printf(out,
-                  "<g class=\"op %s\" data-op=%" PRIu32 "><rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.0f\" "
+                  "<g class=\"op %s%s\" tabindex=0 data-op=%" PRIu32
+                  "><rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.0f\" "
                   "rx=\"4\"/>",
-                  status, b->op, from, y, to - from, LANE_HEIGHT - 10);
+                  status, picture_is_left(l->picture, b->op) ? " left" : "", b->op, from, y, to - from,
+                  LANE_HEIGHT - 10);
     if (h->status[b->op] == OP_INFO) /* it may take effect at any later time */
         buffer_printf(out, "<path d=\"M%.1f %.1fH%.1f\"/>", to, y + LANE_HEIGHT / 2 - 5, l->width - 2);
     if (to - from >= b->label_width - 7) {
@@ -248,8 +251,12 @@ static void bar_draw(struct buffer *out, const struct lanes *l, const struct bar
     buffer_printf(out, "</g>\n");
 }
 
-/* Seconds without the zeros that say nothing; at least milliseconds. */
-static void tick_label(struct buffer *out, uint64_t ns) {
+/* Seconds without the zeros that say nothing; at least milliseconds, unless all of it is less. */
+static void tick_label(struct buffer *out, uint64_t ns, uint64_t last_ns) {
+    if (last_ns < NS_PER_MS) {
+        put_duration(out, ns);
+        return;
+    }
     char text[48];
     size_t size = (size_t)snprintf(text, sizeof text, "%.6f", seconds(ns));
     for (int zeros = 0; zeros < 3 && text[size - 1] == '0'; zeros++) text[--size] = 0;
@@ -263,7 +270,7 @@ static void ticks_draw(struct buffer *out, const struct lanes *l) {
         if (l->x[i] < free_from) continue;
         free_from = l->x[i] + 84;
         buffer_printf(out, "<text class=tick x=\"%.1f\" y=\"%.1f\">", l->x[i], l->bottom + 16);
-        tick_label(out, l->moments[i].time_ns);
+        tick_label(out, l->moments[i].time_ns, l->moments[l->moments_count - 1].time_ns);
         buffer_printf(out, "</text>");
     }
 }
@@ -289,9 +296,11 @@ static void lanes_draw(struct buffer *out, const struct lanes *l) {
     buffer_printf(out, "</svg></div>\n");
 }
 
-void lane_chart(struct buffer *out, const struct view *v, const uint32_t *ops, uint32_t count) {
+void lane_chart(struct buffer *out, const struct view *v, const uint32_t *ops, uint32_t count,
+                const struct picture *p) {
     struct lanes *l = xcalloc(1, sizeof *l);
     l->v = v;
+    l->picture = p;
     moments_collect(l, ops, count);
     if (l->bars_count) {
         bars_prepare(l);

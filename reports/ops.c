@@ -16,7 +16,32 @@ void node_name(struct buffer *out, uint8_t node) {
         buffer_printf(out, "n%u", node + 1u);
 }
 
+struct value op_micros(const struct history *h, uint32_t op) {
+    bool read = h->status[op] == OP_OK && h->result[op].kind == VALUE_LIST;
+    struct value list = read ? h->result[op] : h->argument[op];
+    return h->f[op] == OP_TXN && list.kind == VALUE_LIST ? list : VALUE_OF_NIL;
+}
+
+void micro_print(const struct history *h, struct value micro, struct buffer *out) {
+    for (uint32_t i = 0; micro.kind == VALUE_LIST && i < micro.size; i++) {
+        struct value v = h->pool[micro.first + i];
+        if (i) buffer_printf(out, " ");
+        if (v.kind == VALUE_STRING && i < 2) {
+            struct bytes text = history_text_bytes(h, v.string);
+            buffer_append(out, text.data, text.size);
+        } else {
+            history_value_print(h, v, out);
+        }
+    }
+}
+
 void op_print(const struct history *h, uint32_t op, struct buffer *out) {
+    struct value micros = op_micros(h, op);
+    for (uint32_t i = 0; micros.kind == VALUE_LIST && i < micros.size; i++) {
+        if (i) buffer_printf(out, "; ");
+        micro_print(h, h->pool[micros.first + i], out);
+    }
+    if (micros.kind == VALUE_LIST && micros.size) return;
     buffer_printf(out, "%s", history_function_name(h, h->f[op]));
     if (h->key[op] != NO_STRING) {
         struct bytes key = history_text_bytes(h, h->key[op]);
@@ -79,7 +104,16 @@ static void op_table(struct buffer *out, const struct view *v, const uint32_t *o
     buffer_printf(out, " more operations</p>\n");
 }
 
-static void failure(struct buffer *out, const struct view *v, const struct check_result *c) {
+/* With a picture, the words are what a terminal shows: the same again. */
+static void words_print(struct buffer *out, const struct check_result *c) {
+    if (!text_or(c->explanation, NULL)) return;
+    if (c->picture) buffer_printf(out, "<details><summary>The same in words</summary>");
+    buffer_printf(out, "<pre class=why>");
+    html_clipped(out, bytes_str(c->explanation), TEXT_BYTES_MAX);
+    buffer_printf(out, "</pre>\n%s", c->picture ? "</details>\n" : "");
+}
+
+void failure_print(struct buffer *out, const struct view *v, const struct check_result *c) {
     bool invalid = c->verdict == VERDICT_INVALID;
     buffer_printf(out, "<section class=%s><h2>%s: ", invalid ? "bad-edge" : "unsure-edge",
                   invalid ? "What went wrong" : "What could not be decided");
@@ -91,17 +125,18 @@ static void failure(struct buffer *out, const struct view *v, const struct check
         html_clipped(out, bytes_str(c->detail), TEXT_BYTES_MAX);
         buffer_printf(out, "</p>\n");
     }
-    if (text_or(c->explanation, NULL)) {
-        buffer_printf(out, "<pre class=why>");
-        html_clipped(out, bytes_str(c->explanation), TEXT_BYTES_MAX);
-        buffer_printf(out, "</pre>\n");
-    }
+    if (!c->picture) words_print(out, c);
+    buffer_printf(out, "<div class=picture>\n");
     if (c->ops_count) {
         buffer_printf(out, "<h3>Offending operations<small>one lane per process, from invocation to completion</small>"
                            "</h3>\n");
-        lane_chart(out, v, c->ops, c->ops_count);
-        op_table(out, v, c->ops, c->ops_count);
+        lane_chart(out, v, c->ops, c->ops_count, c->picture);
     }
+    if (c->picture) picture_section(out, v, c->picture);
+    if (c->ops_count && c->picture) buffer_printf(out, "<h3>When</h3>\n");
+    if (c->ops_count) op_table(out, v, c->ops, c->ops_count);
+    buffer_printf(out, "</div>\n");
+    if (c->picture) words_print(out, c);
     buffer_printf(out, "</section>\n");
 }
 
@@ -113,7 +148,7 @@ void section_failures(struct buffer *out, const struct view *v) {
             bool something = c->ops_count > 0 || text_or(c->explanation, NULL);
             if ((int)c->verdict != verdict || !something) continue;
             if (shown++ < FAILURES_SHOWN_MAX)
-                failure(out, v, c);
+                failure_print(out, v, c);
             else
                 left_out++;
         }

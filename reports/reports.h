@@ -22,6 +22,11 @@ struct report_input {
  * and why (empty otherwise). -1: the report itself could not be written; one that was there before is still whole. */
 int report_html(const struct report_input *in, char *path, size_t path_size, struct error *warning, struct error *e);
 
+/* One checked history as a page of its own, with the picture of its counterexample if it is invalid. `name` is that of
+ * the history. 0, or -1 with e; a file that was there before is then still whole. */
+int report_counterexample(const char *path, const char *name, const struct history *h, const struct check_result *r,
+                          struct error *e);
+
 struct junit_case { /* borrowed strings */
     const char *suite, *name;
     double seconds;

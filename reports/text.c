@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define REPLACEMENT 0xFFFDu
@@ -151,7 +152,9 @@ static int write_all(int fd, const struct buffer *content) {
 }
 
 int file_replace(const char *path, const struct buffer *content, struct error *e) {
-    char *beside = xformat("%s.%ld.tmp", path, (long)getpid());
+    struct stat there;
+    bool as_it_is = stat(path, &there) == 0 && !S_ISREG(there.st_mode); /* a device, a pipe */
+    char *beside = as_it_is ? xstrdup(path) : xformat("%s.%ld.tmp", path, (long)getpid());
     int result = 0;
     int fd = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     if (fd < 0) {
@@ -161,9 +164,9 @@ int file_replace(const char *path, const struct buffer *content, struct error *e
     bool failed = write_all(fd, content) < 0;
     int write_errno = errno;
     if (close(fd) < 0 && !failed) failed = true, write_errno = errno;
-    if (!failed && rename(beside, path) < 0) failed = true, write_errno = errno;
+    if (!failed && !as_it_is && rename(beside, path) < 0) failed = true, write_errno = errno;
     if (failed) {
-        unlink(beside);
+        if (!as_it_is) unlink(beside);
         result = error_set(e, "cannot write %s: %s", path, strerror(write_errno));
     }
 out:

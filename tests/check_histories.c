@@ -194,6 +194,7 @@ struct planned {
     int64_t value, expected;
     struct value result;
     bool missed; /* a cas that did not match */
+    bool list;   /* a write of a list */
 };
 
 static int by_begin(const void *a, const void *b) {
@@ -214,6 +215,7 @@ static uint16_t draw_function(struct prng *p, const struct shape *shape) {
     if (strcmp(shape->model, "list") == 0) return OP_APPEND;
     if (strcmp(shape->model, "register") == 0) return OP_WRITE;
     if (strcmp(shape->model, "cas-register") == 0) return prng_below(p, 2) ? OP_WRITE : OP_CAS;
+    if (shape->lists) return prng_below(p, 4) ? OP_APPEND : prng_below(p, 6) ? OP_WRITE : OP_DELETE;
     static const uint16_t all[] = {OP_WRITE, OP_CAS, OP_DELETE, OP_ADD, OP_APPEND};
     return all[prng_below(p, sizeof all / sizeof *all)];
 }
@@ -237,6 +239,7 @@ static void plan(struct prng *p, const struct shape *shape, struct planned *ops)
         o->key = (uint32_t)prng_below(p, shape->keys);
         o->f = draw_function(p, shape);
         o->value = draw_value(p, shape, o->f, i);
+        o->list = shape->lists && o->f == OP_WRITE;
         o->expected = (int64_t)prng_below(p, shape->values ? shape->values : shape->ops);
         o->begin = free_at[c] + 1 + prng_below(p, mean / 4 + 1);
         o->end = o->begin + 1 + prng_exponential(p, mean);
@@ -272,7 +275,8 @@ static void take_effect(struct history *h, struct planned *o, struct cell *cell)
         o->missed = true;
     } else if (o->f == OP_READ) {
         o->result = cell->is_list ? history_list(h, cell->items, cell->count) : cell->value;
-    } else if (o->f == OP_APPEND) {
+    } else if (o->f == OP_APPEND || o->list) {
+        if (o->list) cell->count = 0;
         if (cell->count == cell->capacity) {
             cell->capacity = cell->capacity ? 2 * cell->capacity : 8;
             cell->items = xrealloc(cell->items, cell->capacity * sizeof *cell->items);
@@ -298,6 +302,7 @@ static void record(struct history *h, const struct planned *o, uint32_t key) {
     struct value argument = VALUE_OF_INT(o->value);
     if (o->f == OP_READ || o->f == OP_DELETE) argument = VALUE_OF_NIL;
     if (o->f == OP_CAS) argument = history_pair(h, VALUE_OF_INT(o->expected), VALUE_OF_INT(o->value));
+    if (o->list) argument = history_list(h, &argument, 1);
     uint32_t op = history_invoke(h, o->begin, o->begin, o->process, NODE_UNKNOWN, o->f, key, argument);
     if (o->status != OP_PENDING) history_complete(h, op, o->end, o->status, o->result, NO_STRING);
 }
@@ -337,13 +342,15 @@ struct history *history_valid(struct prng *p, const struct shape *shape) {
 }
 
 static struct value random_result(struct prng *p, struct history *h, const struct shape *shape) {
-    bool list = strcmp(shape->model, "list") == 0, kv = strcmp(shape->model, "kv") == 0;
+    bool list = strcmp(shape->model, "list") == 0 || shape->lists, kv = strcmp(shape->model, "kv") == 0;
     if (prng_below(p, 6) == 0) return VALUE_OF_NIL;
     if (!list && !(kv && prng_below(p, 3) == 0))
         return VALUE_OF_INT((int64_t)prng_below(p, strcmp(shape->model, "counter") ? shape->values : 10));
     struct value items[4];
     uint32_t count = (uint32_t)prng_below(p, 4);
-    for (uint32_t i = 0; i < count; i++) items[i] = VALUE_OF_INT((int64_t)prng_between(p, 1, shape->ops));
+    int64_t most = shape->lists ? shape->values : shape->ops;
+    for (uint32_t i = 0; i < count; i++)
+        items[i] = VALUE_OF_INT((int64_t)prng_between(p, !shape->lists, (uint64_t)most));
     return history_list(h, items, count);
 }
 
@@ -360,6 +367,7 @@ struct history *history_random(struct prng *p, const struct shape *shape, uint64
         o->key = (uint32_t)prng_below(p, shape->keys);
         o->f = draw_function(p, shape);
         o->value = draw_value(p, shape, o->f, i);
+        o->list = shape->lists && o->f == OP_WRITE;
         o->expected = (int64_t)prng_below(p, shape->values);
         o->begin = free_at[c] + prng_below(p, instants);
         o->end = o->begin + prng_below(p, instants);

@@ -19,6 +19,7 @@ struct shape {
     uint64_t mean_ns; /* of an operation's duration; 0 means 1 ms */
     bool negative;    /* counters: deltas may be negative */
     bool repeated;    /* lists: elements are below `values` too */
+    bool lists;       /* kv: writes are of lists of one element, and nothing but lists is there */
     bool final_reads; /* one client reads every key at the end */
 };
 /* Runs clients against an atomic object: linearizable by construction. */

@@ -173,7 +173,41 @@ JSON
 run check stale.jsonl --model register
 expect_status "a stale read is invalid: status 1" 1
 expect_says "and the verdict says so" "$out" '^verdict +invalid$'
+expect_says "and how far an order gets, and why no further" "$out" 'read -> 1 by process 0 +would return 2, not 1$'
+run check stale.jsonl --model register --html stale.html
+expect_status "a page of it changes no status" 1
+expect "the page is there, whole" grep -q '</html>' stale.html
+expect "the page says what was left over" grep -q 'would return 2, not 1' stale.html
+expect "the page loads nothing" [ "$(grep -Ec 'https?://|<link|src=' stale.html)" -eq 0 ]
+expect "the page is small" [ "$(wc -c <stale.html)" -lt 30000 ]
+run check stale.jsonl --model register --html nowhere/stale.html
+expect_status "a page that cannot be written: status 255" 255
+expect_says "and an error that names it" "$err" 'cannot write nowhere/stale.html: No such file'
+if [ -w /dev/full ]; then
+    run check stale.jsonl --model register --html /dev/full
+    expect_says "a full disk is an error" "$err" 'cannot write /dev/full: No space left'
+fi
 expect_refused "an unknown model is refused" 'harrow models' check stale.jsonl --model nosuch
+run check stale.jsonl --consistency sequential
+expect_says "a consistency model has the check guessed that takes one" "$out" 'why +rw-register: sequential'
+expect_status "a read that is stale by time alone is sequentially consistent: status 0" 0
+cat >uncaused.jsonl <<'JSON'
+{"process":0,"type":"invoke","f":"write","key":"x","value":1,"time":10}
+{"process":0,"type":"ok","f":"write","key":"x","value":1,"time":20}
+{"process":0,"type":"invoke","f":"write","key":"y","value":1,"time":30}
+{"process":0,"type":"ok","f":"write","key":"y","value":1,"time":40}
+{"process":1,"type":"invoke","f":"read","key":"y","value":null,"time":50}
+{"process":1,"type":"ok","f":"read","key":"y","value":1,"time":60}
+{"process":1,"type":"invoke","f":"read","key":"x","value":null,"time":70}
+{"process":1,"type":"ok","f":"read","key":"x","value":null,"time":80}
+JSON
+run check uncaused.jsonl --consistency causal
+expect_status "an effect without its cause is not causal: status 1" 1
+expect_says "and the pattern is named" "$out" 'why +rw-register: WriteCOInitRead: not causal'
+expect_refused "an unknown consistency model is refused" 'no consistency model "nosuch"' \
+    check stale.jsonl --consistency nosuch
+expect_refused "a consistency model means nothing to a register" 'means nothing to register' \
+    check stale.jsonl --model register --consistency causal
 printf '{"process":0,"type":"ok","f":"read","time":5}\n' >bad.jsonl
 expect_refused "a history that makes no sense is refused with its line" 'bad.jsonl:1' check bad.jsonl --model register
 head -c -30 stale.jsonl >cut.jsonl
@@ -234,6 +268,46 @@ printf '[{:process 0 :type :invoke :f :read}\n {:process 0 :type :ok :f :re' >cu
 run check cut.edn
 expect_says "what an EDN file was cut off in is left out, aloud" "$out" '1 operations; its last .* cut short'
 
+# --- a store of Jepsen's ---
+
+mkdir -p jepsen/latest/n1
+jepsen_event() { # process, type, f, value
+    printf '{:process %s, :type :%s, :f :%s, :value %s}\n' "$@"
+}
+{
+    jepsen_event 0 invoke enqueue 1
+    jepsen_event 0 ok enqueue 1
+    jepsen_event :nemesis info start nil
+    jepsen_event 0 invoke enqueue 2
+    jepsen_event 0 ok enqueue 2
+    jepsen_event 1 invoke dequeue nil
+    jepsen_event 1 ok dequeue 2
+} >jepsen/latest/history.edn
+run check jepsen/latest/
+expect_status "the folder of a test of Jepsen's is judged" 0
+expect_says "and what was guessed is said" "$out" '^guessed +format edn, model queue; --model may also be fifo, '
+run check jepsen/latest --model fifo-queue
+expect_status "a model answers to the name that knossos gave it" 1
+expect "and nothing was guessed then" [ "${out/guessed/}" = "$out" ]
+expect_refused "a folder without a history is refused" 'no history.edn' check jepsen
+sed 's/:enqueue/:leap/' jepsen/latest/history.edn >leap.edn
+expect_refused "what no check understands is named" 'every operation in it: leap, dequeue' check leap.edn
+{
+    jepsen_event 0 invoke read nil
+    jepsen_event 0 ok read 0
+} >zero.edn
+run check zero.edn --model cas-register
+expect_status "a register holds nothing at first" 1
+run check zero.edn --model cas-register --initial 0
+expect_status "or what --initial says" 0
+expect_refused "an initial value must be one" 'the value "\[0"' check zero.edn --model register --initial '[0'
+expect_refused "an initial value is for registers" 'means nothing to mutex' check zero.edn --model mutex --initial 0
+printf '0\t:invoke\t:write\t1\n0\t:ok\t:write\t1\n1\t:invoke\t:read\tnil\n1\t:ok\t:read\t2\n' >history.txt
+run check history.txt --json
+expect_status "a history.txt is judged" 1
+expect_says "and known by its content" "$out" '"format": "jepsen-txt"'
+expect_says "and the model that was taken is in the JSON" "$out" '"model": "register"'
+
 # --- mistakes ---
 
 expect_refused "no command at all" 'harrow run'
@@ -292,6 +366,12 @@ if [ -w /dev/full ]; then
 fi
 
 # --- hunt and test ---
+
+run hunt list-append --seeds 1..3 --out lists
+expect_status "dependencies between appends and reads: correct code passes" 0
+run run list-append --seed 2 --mutant raft/vote-without-log-check --no-invariants --out lists
+expect_status "and a planted bug does not: status 1" 1
+expect_says "which list-append has seen" "$out" 'list-append +invalid'
 
 run hunt calm.lua --seeds 1..20 -j 2
 expect_status "a hunt in which nothing fails: status 0" 0

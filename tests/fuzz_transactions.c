@@ -75,15 +75,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct decoder d = {.in = {.data = data, .size = size}, .h = history_new(), .processes = 8};
     struct check_options o = {.deadline_ms = 200, .memory_bytes_max = 16 << 20};
     struct check_result r;
-    size_t models;
-    const char *const *names = consistency_names(&models);
     uint8_t b = read_u8(&d.in);
     d.registers = b & 1;
     if (b & 2) o.memory_bytes_max = (uint64_t)b << 8;
     while (!d.in.failed && d.in.offset < size && d.h->count < OPS_MAX) decode_transaction(&d);
     enum transactions_workload w = d.registers ? TRANSACTIONS_RW_REGISTER : TRANSACTIONS_LIST_APPEND;
-    for (size_t i = 0; i < models; i++) {
-        check_transactions(d.h, w, names[i], &o, &r);
+    for (size_t i = 0; consistency_name(i); i++) {
+        check_transactions(d.h, w, consistency_name(i), &o, &r);
         look_at(d.h, &r);
     }
     check_bank(d.h, &o, &r);

@@ -88,7 +88,9 @@ else
 fi
 expect_found "install: it needs the library by its soname" 'NEEDED.*libharrow-check\.so\.[0-9]+\]' \
     "$(readelf -d "$temporary/shared" 2>/dev/null)"
-if "$compiler" -std=c17 "${cflags[@]}" "$example" -o "$temporary/static" "$top/lib/libharrow-check.a" -lm -pthread \
+mapfile -t static_libs < <(pkg-config --static --libs harrow-check | sed 's/-lharrow-check/-l:libharrow-check.a/' |
+    tr ' ' '\n' | grep -v '^$')
+if "$compiler" -std=c17 "${cflags[@]}" "$example" -o "$temporary/static" "${static_libs[@]}" \
     >"$temporary/log" 2>&1 && judges "$temporary/static" >>"$temporary/log" 2>&1; then
     ok "install: the example builds against the static library and judges"
 else

@@ -2,7 +2,6 @@
  * runs in a mount namespace of its own, so that nothing stays mounted. */
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -21,6 +20,7 @@
 #include "nemesis/filesystem/filesystem.h"
 
 #include "base/clock.h"
+#include "tests/support.h"
 
 static const struct disk_crash all_lost = {0, 0}, all_kept = {1000000, 0}, all_torn = {0, 1000000};
 static const char *unavailable;
@@ -50,16 +50,9 @@ static void setup(struct place *p) {
     mount_place(p, 7);
 }
 
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *at) {
-    (void)st;
-    (void)kind;
-    (void)at;
-    return remove(path);
-}
-
 static void teardown(struct place *p) {
     filesystem_free(p->f);
-    assert_int_equal(nftw(p->root, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+    assert_int_equal(folder_remove(p->root), 0);
 }
 
 static void power_loss(struct place *p, struct disk_crash fate) {

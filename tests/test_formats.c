@@ -13,47 +13,8 @@
 
 #include "history/import.h"
 #include "history/jsonl.h"
+#include "tests/formats.h"
 #include "tests/histories.h"
-
-static struct bytes exported(const struct history *h, enum history_format format) {
-    char *data = NULL;
-    size_t size = 0;
-    struct error e = {{0}};
-    FILE *out = open_memstream(&data, &size);
-    assert_non_null(out);
-    assert_int_equal(history_export(h, format, out, &e), 0);
-    fclose(out);
-    return bytes_of(data, size);
-}
-
-static void free_text(struct bytes text) {
-    free((void *)(uintptr_t)text.data);
-}
-
-static struct history *imported(const char *text, enum history_format format, struct import_result *result) {
-    struct history *h = history_new();
-    struct error e = {{0}};
-    if (history_import(bytes_str(text), "h", format, h, result, &e)) fail_msg("%s", e.text);
-    return h;
-}
-
-/* What a text says, as JSON lines without times. */
-static void assert_says(const char *text, enum history_format format, const char *lines) {
-    struct history *h = imported(text, format, NULL);
-    struct bytes said = exported(h, FORMAT_JSONL);
-    char *plain = xmalloc(said.size + 1), *at = plain;
-    for (size_t i = 0; i < said.size; i++) {
-        static const char time[] = ",\"time\":";
-        if (said.size - i > sizeof time && memcmp(said.data + i, time, sizeof time - 1) == 0)
-            while (said.data[i] != '}') i++;
-        *at++ = (char)said.data[i];
-    }
-    *at = 0;
-    assert_string_equal(plain, lines);
-    free(plain);
-    free_text(said);
-    history_free(h);
-}
 
 static bool identical_values(const struct value *a, const struct value *b, uint32_t count) {
     for (uint32_t i = 0; i < count; i++) {
@@ -109,7 +70,7 @@ static void assert_readers_agree(struct bytes text) {
         if (!identical(quick, strict)) fail_msg("different: %.*s", (int)text.size, (const char *)text.data);
     }
     free(exact);
-    free_text(blanked);
+    free_format_text(blanked);
     history_free(quick);
     history_free(strict);
 }
@@ -140,7 +101,7 @@ static void the_quick_reader_of_lines_agrees_with_the_strict_one(void **state) {
         history_clear(h);
         random_history_start(&r, h, seed);
         random_history_go_on(&r, (uint32_t)prng_below(&p, 40));
-        struct bytes text = exported(h, FORMAT_JSONL);
+        struct bytes text = format_exported(h, FORMAT_JSONL);
         for (uint32_t damages = 0; damages < 12; damages++) {
             struct buffer copy = {0};
             buffer_append(&copy, text.data, text.size);
@@ -148,7 +109,7 @@ static void the_quick_reader_of_lines_agrees_with_the_strict_one(void **state) {
             assert_readers_agree(bytes_of(copy.data, copy.size));
             buffer_free(&copy);
         }
-        free_text(text);
+        free_format_text(text);
     }
     history_free(h);
 }
@@ -229,7 +190,7 @@ static void short_texts_that_resemble_one_another_stay_apart(void **state) {
     for (uint32_t i = 0; i < 2 * count; i++)
         buffer_printf(&text, "{\"process\":%u,\"type\":\"invoke\",\"f\":\"%s!\",\"key\":\"%s\"}\n", i, names[i % count],
                       names[i % count]);
-    struct history *h = imported((const char *)text.data, FORMAT_JSONL, NULL);
+    struct history *h = format_imported((const char *)text.data, FORMAT_JSONL, NULL);
     for (uint32_t op = 0; op < 2 * count; op++) {
         char f[16];
         snprintf(f, sizeof f, "%s!", names[op % count]);
@@ -251,13 +212,13 @@ static void usual_lines_in_any_order_and_with_spaces_mean_the_same(void **state)
         "\r\n\n"
         "{\"process\":1,\"type\":\"ok\",\"f\":\"cas\",\"value\":null,\"time\":123456789012345}",
     };
-    struct history *first = imported(texts[0], FORMAT_JSONL, NULL);
+    struct history *first = format_imported(texts[0], FORMAT_JSONL, NULL);
     assert_int_equal(first->count, 1);
     assert_int_equal(first->complete_ns[0], 123456789012345);
     assert_int_equal(first->pool[first->argument[0].first + 1].integer, -2);
     for (size_t i = 1; i < sizeof texts / sizeof *texts; i++) {
         struct error why = {{0}};
-        struct history *h = imported(texts[i], FORMAT_JSONL, NULL);
+        struct history *h = format_imported(texts[i], FORMAT_JSONL, NULL);
         if (!histories_equal(first, h, &why)) fail_msg("text %d: %s", (int)i, why.text);
         history_free(h);
     }
@@ -295,7 +256,7 @@ static void a_file_in_pieces_is_the_same_as_in_one(void **state) {
     for (enum history_format format = FORMAT_JSONL; format <= FORMAT_EDN; format++) {
         struct error e = {{0}};
         struct import_result a, b;
-        struct bytes text = exported(h, format);
+        struct bytes text = format_exported(h, format);
         assert_true(text.size > 150000); /* more than the pieces that a file is read in */
         char path[64];
         int ends[2];
@@ -311,7 +272,7 @@ static void a_file_in_pieces_is_the_same_as_in_one(void **state) {
         assert_int_equal(a.format, format);
         assert_int_equal(a.lines, b.lines);
         assert_true(identical(one, many));
-        free_text(text);
+        free_format_text(text);
     }
     history_free(h);
     history_free(one);
@@ -351,7 +312,7 @@ static void what_edn_can_say_becomes_what_a_history_holds(void **state) {
         char text[200];
         struct buffer json = {0};
         snprintf(text, sizeof text, "{:process 0 :type :invoke :f :write :value %s}", values[i].edn);
-        struct history *h = imported(text, FORMAT_EDN, NULL);
+        struct history *h = format_imported(text, FORMAT_EDN, NULL);
         history_value_print(h, h->argument[0], &json);
         buffer_append(&json, "", 1);
         assert_string_equal((const char *)json.data, values[i].json);
@@ -372,7 +333,7 @@ static void the_order_of_a_jepsen_history_counts_and_times_give_way(void **state
     (void)state;
     static const char *const forms[] = {REGISTER, "[" REGISTER "]", "; a remark\n(" REGISTER ") ; end"};
     for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
-        struct history *h = imported(forms[i], FORMAT_GUESS, NULL);
+        struct history *h = format_imported(forms[i], FORMAT_GUESS, NULL);
         assert_int_equal(h->count, 3);
         static const uint64_t invoked[] = {10, 30, 33}, completed[] = {31, 32, 34};
         static const uint8_t status[] = {OP_INFO, OP_OK, OP_FAIL};
@@ -392,15 +353,15 @@ static void the_order_of_a_jepsen_history_counts_and_times_give_way(void **state
 static void what_jepsens_nemesis_did_becomes_faults_and_notes(void **state) {
     (void)state;
 #define NEMESIS(f, value, time) "{:process :nemesis, :type :info, :f " f ", :value " value ", :time " time "}\n"
-    struct history *h = imported(NEMESIS(":start-partition", ":majority", "5")              /**/
-                                 NEMESIS(":start-partition", "[:isolated {\"n1\" 2}]", "6") /**/
-                                 NEMESIS(":kill", ":all", "7")                              /**/
-                                 NEMESIS(":stop-partition", "nil", "8")                     /**/
-                                 NEMESIS(":stop-partition", "\"healed\"", "9")              /**/
-                                 NEMESIS(":stop-partition", "nil", "20")                    /**/
-                                 NEMESIS(":start", "nil", "21")                             /**/
-                                 NEMESIS(":bump-clock", "{:n1 5}", "22"),
-                                 FORMAT_EDN, NULL);
+    struct history *h = format_imported(NEMESIS(":start-partition", ":majority", "5")              /**/
+                                        NEMESIS(":start-partition", "[:isolated {\"n1\" 2}]", "6") /**/
+                                        NEMESIS(":kill", ":all", "7")                              /**/
+                                        NEMESIS(":stop-partition", "nil", "8")                     /**/
+                                        NEMESIS(":stop-partition", "\"healed\"", "9")              /**/
+                                        NEMESIS(":stop-partition", "nil", "20")                    /**/
+                                        NEMESIS(":start", "nil", "21")                             /**/
+                                        NEMESIS(":bump-clock", "{:n1 5}", "22"),
+                                        FORMAT_EDN, NULL);
     assert_int_equal(h->count, 0);
     assert_int_equal(h->faults_count, 2);
     assert_string_equal(history_text(h, h->faults[0].name), "partition");
@@ -417,20 +378,21 @@ static void what_jepsens_nemesis_did_becomes_faults_and_notes(void **state) {
 
 static void elles_transactions_need_neither_process_nor_function(void **state) {
     (void)state;
-    assert_says("{:index 0 :type :invoke :value [[:append :x 1] [:r 2 nil]]}\n"
-                "{:index 1 :type :ok, :value [[:append :x 1] [:r 2 [7]]]}\n"
-                "{:index 2 :type :invoke, :value [[:w 2 8]]}\n",
-                FORMAT_EDN,
-                "{\"process\":0,\"type\":\"invoke\",\"f\":\"txn\",\"value\":[[\"append\",\"x\",1],[\"r\",2,null]]}\n"
-                "{\"process\":0,\"type\":\"ok\",\"f\":\"txn\",\"value\":[[\"append\",\"x\",1],[\"r\",2,[7]]]}\n"
-                "{\"process\":1,\"type\":\"invoke\",\"f\":\"txn\",\"value\":[[\"w\",2,8]]}\n");
+    assert_format_says(
+        "{:index 0 :type :invoke :value [[:append :x 1] [:r 2 nil]]}\n"
+        "{:index 1 :type :ok, :value [[:append :x 1] [:r 2 [7]]]}\n"
+        "{:index 2 :type :invoke, :value [[:w 2 8]]}\n",
+        FORMAT_EDN,
+        "{\"process\":0,\"type\":\"invoke\",\"f\":\"txn\",\"value\":[[\"append\",\"x\",1],[\"r\",2,null]]}\n"
+        "{\"process\":0,\"type\":\"ok\",\"f\":\"txn\",\"value\":[[\"append\",\"x\",1],[\"r\",2,[7]]]}\n"
+        "{\"process\":1,\"type\":\"invoke\",\"f\":\"txn\",\"value\":[[\"w\",2,8]]}\n");
 }
 
 static void completions_alone_may_have_begun_at_any_time(void **state) {
     (void)state;
-    struct history *h = imported("{:type :ok :process 4 :value [[:append :x 1]] :time 10}\n"
-                                 "{:type :ok :process 4 :value [[:r :x [1]]] :time 20}\n",
-                                 FORMAT_EDN, NULL);
+    struct history *h = format_imported("{:type :ok :process 4 :value [[:append :x 1]] :time 10}\n"
+                                        "{:type :ok :process 4 :value [[:r :x [1]]] :time 20}\n",
+                                        FORMAT_EDN, NULL);
     assert_int_equal(h->count, 2);
     for (uint32_t op = 0; op < 2; op++) {
         assert_int_equal(h->invoke_ns[op], 0);
@@ -449,21 +411,21 @@ static void values_of_key_and_value_are_taken_apart(void **state) {
     (void)state;
     static const char *const texts[] = {TUPLES("7"), TUPLES(":7")};
     for (size_t i = 0; i < 2; i++)
-        assert_says(texts[i], FORMAT_EDN,
-                    "{\"process\":0,\"type\":\"invoke\",\"f\":\"write\",\"key\":\"7\",\"value\":1}\n"
-                    "{\"process\":1,\"type\":\"invoke\",\"f\":\"read\",\"key\":\"7\",\"value\":null}\n"
-                    "{\"process\":0,\"type\":\"ok\",\"f\":\"write\",\"key\":\"7\",\"value\":1}\n"
-                    "{\"process\":1,\"type\":\"ok\",\"f\":\"read\",\"key\":\"7\",\"value\":1}\n");
+        assert_format_says(texts[i], FORMAT_EDN,
+                           "{\"process\":0,\"type\":\"invoke\",\"f\":\"write\",\"key\":\"7\",\"value\":1}\n"
+                           "{\"process\":1,\"type\":\"invoke\",\"f\":\"read\",\"key\":\"7\",\"value\":null}\n"
+                           "{\"process\":0,\"type\":\"ok\",\"f\":\"write\",\"key\":\"7\",\"value\":1}\n"
+                           "{\"process\":1,\"type\":\"ok\",\"f\":\"read\",\"key\":\"7\",\"value\":1}\n");
     /* A register of pairs is none: its reads do not ask for [key nil]. */
-    assert_says("{:process 0 :type :invoke :f :write :value [7 1]}{:process 1 :type :invoke :f :read :value nil}",
-                FORMAT_EDN,
-                "{\"process\":0,\"type\":\"invoke\",\"f\":\"write\",\"value\":[7,1]}\n"
-                "{\"process\":1,\"type\":\"invoke\",\"f\":\"read\",\"value\":null}\n");
+    assert_format_says(
+        "{:process 0 :type :invoke :f :write :value [7 1]}{:process 1 :type :invoke :f :read :value nil}", FORMAT_EDN,
+        "{\"process\":0,\"type\":\"invoke\",\"f\":\"write\",\"value\":[7,1]}\n"
+        "{\"process\":1,\"type\":\"invoke\",\"f\":\"read\",\"value\":null}\n");
 }
 
 static void a_cas_that_answers_false_did_not_happen(void **state) {
     (void)state;
-    struct history *h = imported(
+    struct history *h = format_imported(
         "{:process 0 :type :invoke :f :cas :value [1 2]}{:process 0 :type :ok :f :cas :value false}", FORMAT_EDN, NULL);
     assert_int_equal(h->status[0], OP_FAIL);
     history_free(h);
@@ -478,11 +440,11 @@ static void an_exported_history_comes_back_equal_from_edn(void **state) {
         struct import_result result;
         random_history_start(&r, h, seed);
         random_history_go_on(&r, (uint32_t)(seed * 3));
-        struct bytes text = exported(h, FORMAT_EDN);
+        struct bytes text = format_exported(h, FORMAT_EDN);
         if (history_import(text, "h", FORMAT_GUESS, again, &result, &e)) fail_msg("seed %d: %s", (int)seed, e.text);
         assert_int_equal(result.format, FORMAT_EDN);
         if (!histories_equal(h, again, &why)) fail_msg("seed %d: %s", (int)seed, why.text);
-        free_text(text);
+        free_format_text(text);
         history_free(h);
         history_free(again);
     }
@@ -490,23 +452,23 @@ static void an_exported_history_comes_back_equal_from_edn(void **state) {
 
 static void edn_is_written_as_jepsen_reads_it(void **state) {
     (void)state;
-    struct history *h =
-        imported("{\"process\":0,\"type\":\"invoke\",\"f\":\"txn\",\"value\":[[\"append\",\"x\",1]],\"time\":1}\n"
-                 "{\"process\":0,\"type\":\"info\",\"f\":\"txn\",\"error\":\"late\",\"time\":2}\n",
-                 FORMAT_JSONL, NULL);
-    struct bytes text = exported(h, FORMAT_EDN);
+    struct history *h = format_imported(
+        "{\"process\":0,\"type\":\"invoke\",\"f\":\"txn\",\"value\":[[\"append\",\"x\",1]],\"time\":1}\n"
+        "{\"process\":0,\"type\":\"info\",\"f\":\"txn\",\"error\":\"late\",\"time\":2}\n",
+        FORMAT_JSONL, NULL);
+    struct bytes text = format_exported(h, FORMAT_EDN);
     static const char expected[] =
         ";; harrow: exact times\n"
         "{:process 0, :type :invoke, :f :txn, :value [[:append \"x\" 1]], :time 1}\n"
         "{:process 0, :type :info, :f :txn, :value [[:append \"x\" 1]], :error \"late\", :time 2}\n";
     assert_int_equal(text.size, sizeof expected - 1);
     assert_memory_equal(text.data, expected, text.size);
-    free_text(text);
+    free_format_text(text);
     history_free(h);
-    h = imported(TUPLES("\"k\""), FORMAT_EDN, NULL);
-    text = exported(h, FORMAT_EDN);
+    h = format_imported(TUPLES("\"k\""), FORMAT_EDN, NULL);
+    text = format_exported(h, FORMAT_EDN);
     assert_non_null(memmem(text.data, text.size, ":f :read, :value [\"k\" nil]", 26));
-    free_text(text);
+    free_format_text(text);
     history_free(h);
 }
 
@@ -530,7 +492,7 @@ static const char etcd_log[] = "INFO  jepsen.core - Worker 3 starting\n" /**/
 static void an_etcd_log_says_what_happened_to_whom(void **state) {
     (void)state;
     struct import_result result;
-    struct history *h = imported(etcd_log, FORMAT_GUESS, &result);
+    struct history *h = format_imported(etcd_log, FORMAT_GUESS, &result);
     static const uint8_t status[] = {OP_OK, OP_INFO, OP_FAIL, OP_FAIL, OP_PENDING};
     static const uint16_t f[] = {OP_READ, OP_WRITE, OP_CAS, OP_READ, OP_WRITE};
     assert_int_equal(result.format, FORMAT_PORCUPINE_ETCD);
@@ -552,25 +514,25 @@ static void an_etcd_log_says_what_happened_to_whom(void **state) {
 
 static void strings_that_grow_become_lists_of_what_was_appended(void **state) {
     (void)state;
-    assert_says(STORE("0", "invoke", "put", "\"ab\"")    /**/
-                STORE("0", "ok", "put", "\"ab\"")        /**/
-                STORE("1", "invoke", "append", "\"cd\"") /**/
-                STORE("1", "ok", "append", "\"cd\"")     /**/
-                STORE("2", "invoke", "get", "nil")       /**/
-                STORE("2", "ok", "get", "\"abcdx\"")     /**/
-                STORE("2", "invoke", "put", "\"\"")      /**/
-                STORE("0", "invoke", "get", "nil")       /**/
-                STORE("0", "ok", "get", "\"\""),
-                FORMAT_GUESS,
-                "{\"process\":0,\"type\":\"invoke\",\"f\":\"write\",\"key\":\"k\",\"value\":[\"ab\"]}\n"
-                "{\"process\":0,\"type\":\"ok\",\"f\":\"write\",\"key\":\"k\",\"value\":[\"ab\"]}\n"
-                "{\"process\":1,\"type\":\"invoke\",\"f\":\"append\",\"key\":\"k\",\"value\":\"cd\"}\n"
-                "{\"process\":1,\"type\":\"ok\",\"f\":\"append\",\"key\":\"k\",\"value\":\"cd\"}\n"
-                "{\"process\":2,\"type\":\"invoke\",\"f\":\"read\",\"key\":\"k\",\"value\":null}\n"
-                "{\"process\":2,\"type\":\"ok\",\"f\":\"read\",\"key\":\"k\",\"value\":[\"ab\",\"cd\",\"x\"]}\n"
-                "{\"process\":2,\"type\":\"invoke\",\"f\":\"write\",\"key\":\"k\",\"value\":null}\n"
-                "{\"process\":0,\"type\":\"invoke\",\"f\":\"read\",\"key\":\"k\",\"value\":null}\n"
-                "{\"process\":0,\"type\":\"ok\",\"f\":\"read\",\"key\":\"k\",\"value\":null}\n");
+    assert_format_says(STORE("0", "invoke", "put", "\"ab\"")    /**/
+                       STORE("0", "ok", "put", "\"ab\"")        /**/
+                       STORE("1", "invoke", "append", "\"cd\"") /**/
+                       STORE("1", "ok", "append", "\"cd\"")     /**/
+                       STORE("2", "invoke", "get", "nil")       /**/
+                       STORE("2", "ok", "get", "\"abcdx\"")     /**/
+                       STORE("2", "invoke", "put", "\"\"")      /**/
+                       STORE("0", "invoke", "get", "nil")       /**/
+                       STORE("0", "ok", "get", "\"\""),
+                       FORMAT_GUESS,
+                       "{\"process\":0,\"type\":\"invoke\",\"f\":\"write\",\"key\":\"k\",\"value\":[\"ab\"]}\n"
+                       "{\"process\":0,\"type\":\"ok\",\"f\":\"write\",\"key\":\"k\",\"value\":[\"ab\"]}\n"
+                       "{\"process\":1,\"type\":\"invoke\",\"f\":\"append\",\"key\":\"k\",\"value\":\"cd\"}\n"
+                       "{\"process\":1,\"type\":\"ok\",\"f\":\"append\",\"key\":\"k\",\"value\":\"cd\"}\n"
+                       "{\"process\":2,\"type\":\"invoke\",\"f\":\"read\",\"key\":\"k\",\"value\":null}\n"
+                       "{\"process\":2,\"type\":\"ok\",\"f\":\"read\",\"key\":\"k\",\"value\":[\"ab\",\"cd\",\"x\"]}\n"
+                       "{\"process\":2,\"type\":\"invoke\",\"f\":\"write\",\"key\":\"k\",\"value\":null}\n"
+                       "{\"process\":0,\"type\":\"invoke\",\"f\":\"read\",\"key\":\"k\",\"value\":null}\n"
+                       "{\"process\":0,\"type\":\"ok\",\"f\":\"read\",\"key\":\"k\",\"value\":null}\n");
 }
 
 /* --- formats, ends, refusals -------------------------------------------------------------------------------------- */
@@ -590,6 +552,8 @@ static void the_beginning_of_a_file_tells_its_format(void **state) {
         {"( {:type :invoke :process 0 :f :read :key 7})", FORMAT_EDN},
         {STORE("0", "invoke", "get", "nil"), FORMAT_PORCUPINE_KV},
         {etcd_log, FORMAT_PORCUPINE_ETCD},
+        {"0\t:invoke\t:read\tnil\n", FORMAT_JEPSEN_TXT},
+        {":nemesis\t:info\t:start\tnil\n0\t:invoke\t:read\tnil\n", FORMAT_JEPSEN_TXT},
     };
     for (size_t i = 0; i < sizeof guesses / sizeof *guesses; i++) {
         struct import_result result;
@@ -613,13 +577,16 @@ static void a_file_cut_anywhere_is_a_shorter_history_in_every_format(void **stat
     struct history *random = history_new(), *h = history_new();
     random_history_start(&r, random, 11);
     random_history_go_on(&r, 40);
-    struct bytes edn = exported(random, FORMAT_EDN);
+    struct bytes edn = format_exported(random, FORMAT_EDN);
     const struct {
         struct bytes text;
         enum history_format format;
     } files[] = {
-        {edn, FORMAT_EDN}, {bytes_str("[" REGISTER "]"), FORMAT_EDN}, {bytes_str(etcd_log), FORMAT_PORCUPINE_ETCD}};
-    for (size_t i = 0; i < 3; i++) {
+        {edn, FORMAT_EDN},
+        {bytes_str("[" REGISTER "]"), FORMAT_EDN},
+        {bytes_str(etcd_log), FORMAT_PORCUPINE_ETCD},
+    };
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         struct error e = {{0}}, why = {{0}};
         struct history *whole = history_new();
         struct import_result result;
@@ -637,7 +604,7 @@ static void a_file_cut_anywhere_is_a_shorter_history_in_every_format(void **stat
         }
         history_free(whole);
     }
-    free_text(edn);
+    free_format_text(edn);
     history_free(random);
     history_free(h);
 }

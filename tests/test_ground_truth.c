@@ -21,6 +21,7 @@
 #include "harness/local/namespaces.h"
 #include "nemesis/process/process.h"
 #include "nemesis/switch/switch.h"
+#include "tests/support.h"
 
 #define ENDPOINTS 2
 #define PORT 7400
@@ -259,11 +260,6 @@ static struct shell start_shell(const struct stage *t, const char *script, int n
     return s;
 }
 
-static int by_value(const void *a, const void *b) {
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return (x > y) - (x < y);
-}
-
 struct trips {
     uint64_t us[PLAYERS * ROUNDS];
     size_t count;
@@ -310,8 +306,8 @@ static void play(struct stage *t, int players, struct trips *trips, struct trips
     close(never[1]);
     assert_int_equal(trips->count, players * ROUNDS);
     assert_int_equal(naps->count, ROUNDS);
-    qsort(trips->us, trips->count, sizeof *trips->us, by_value);
-    qsort(naps->us, naps->count, sizeof *naps->us, by_value);
+    sort_u64(trips->us, trips->count);
+    sort_u64(naps->us, naps->count);
 }
 
 /* Where a shell's nap of 50 ms takes a quarter of a millisecond more, no shell can tell a millisecond of delay. */

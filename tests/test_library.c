@@ -191,6 +191,112 @@ static void a_guess_looks_at_values_where_it_must(void **state) {
     harrow_history_free(h);
 }
 
+static void expect_with_initial(harrow_history *h, const char *check, const char *initial, harrow_verdict verdict) {
+    const harrow_options o = {.size = sizeof o, .initial = initial};
+    harrow_result *r = harrow_check(h, check, &o);
+    if (!r) fail_msg("%s", harrow_history_error(h));
+    assert_int_equal(harrow_result_verdict(r), verdict);
+    harrow_result_free(r);
+}
+
+/* As models of Jepsen's do: (cas-register 0). Then nobody can have read nothing, so whoever says nil did not look. */
+static void a_counterexample_is_there_as_data(void **state) {
+    (void)state;
+    harrow_history *h = harrow_history_new();
+    record(h, 10, 0, "write", "1", "ok", NULL);
+    record(h, 20, 1, "write", "2", "ok", NULL);
+    record(h, 30, 2, "read", NULL, "ok", "1");
+    assert_string_equal(harrow_history_describe(h, 2), "read -> 1");
+    assert_null(harrow_history_describe(h, 3));
+    harrow_result *r = harrow_check(h, "register", NULL);
+    assert_non_null(r);
+    assert_int_equal(harrow_result_operations(r, NULL), 3);
+    assert_int_equal(harrow_result_maybe_fewer(r), 0);
+    assert_int_equal(harrow_result_orders(r), 1);
+    assert_int_equal(harrow_result_order_length(r, 0), 2);
+    assert_int_equal(harrow_result_order_length(r, 1), 0);
+    assert_int_equal(harrow_result_order_operation(r, 0, 1), 1);
+    assert_int_equal(harrow_result_order_operation(r, 0, 2), UINT32_MAX);
+    assert_string_equal(harrow_result_order_state(r, 0, 0), "null");
+    assert_string_equal(harrow_result_order_state(r, 0, 2), "2");
+    assert_null(harrow_result_order_state(r, 0, 3));
+    uint32_t left = 0;
+    assert_string_equal(harrow_result_left_over(r, 0, 0, &left), "would return 2, not 1");
+    assert_int_equal(left, 2);
+    assert_null(harrow_result_left_over(r, 0, 1, &left));
+    assert_null(harrow_result_edge(r, 0, NULL, NULL, NULL));
+    harrow_result_free(r);
+    harrow_history_free(h);
+}
+
+static void a_register_may_hold_a_value_at_first(void **state) {
+    (void)state;
+    static const char *const checks[] = {"register", "cas-register"};
+    for (size_t i = 0; i < 2; i++) {
+        harrow_history *h = harrow_history_new();
+        record(h, 10, 0, "read", NULL, "ok", "0");
+        record(h, 20, 0, "write", "1", "ok", NULL);
+        record(h, 30, 1, "read", NULL, "ok", NULL);
+        expect_with_initial(h, checks[i], "0", HARROW_VALID);
+        expect_with_initial(h, checks[i], "2", HARROW_INVALID);
+        expect_with_initial(h, checks[i], "\"0\"", HARROW_INVALID);
+        expect_with_initial(h, checks[i], NULL, HARROW_INVALID);
+        record(h, 40, 1, "read", NULL, "ok", "0");
+        expect_with_initial(h, checks[i], "0", HARROW_INVALID);
+        harrow_history_free(h);
+    }
+    harrow_history *h = harrow_history_new();
+    record(h, 10, 0, "cas", "[\"none\", 1]", "ok", NULL);
+    expect_with_initial(h, NULL, "\"none\"", HARROW_VALID);
+    expect_with_initial(h, NULL, NULL, HARROW_INVALID);
+    const harrow_options o = {.size = sizeof o, .initial = "[0"}, meaningless = {.size = sizeof o, .initial = "0"};
+    assert_null(harrow_check(h, NULL, &o));
+    expect_error(h, "the value \"[0\"");
+    assert_null(harrow_check(h, "mutex", &meaningless));
+    expect_error(h, "an initial value is for registers; it means nothing to mutex");
+    harrow_history_free(h);
+}
+
+static void checks_answer_to_the_names_that_others_gave_them(void **state) {
+    (void)state;
+    static const char *const names[][2] = {{"fifo-queue", "fifo"}, {"unordered-queue", "queue"}, {"wr", "rw-register"}};
+    harrow_history *h = harrow_history_new();
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        bool found = false;
+        for (size_t k = 0; harrow_check_name(k); k++)
+            found |= strcmp(harrow_check_name(k), names[i][1]) == 0 && strcmp(harrow_check_also(k), names[i][0]) == 0;
+        assert_true(found);
+        harrow_result *r = harrow_check(h, names[i][0], NULL);
+        assert_non_null(r);
+        harrow_result_free(r);
+    }
+    assert_null(harrow_check(h, "queu", NULL));
+    assert_null(harrow_check(h, "", NULL));
+    harrow_history_free(h);
+}
+
+static void the_guess_and_what_else_understands_are_told(void **state) {
+    (void)state;
+    harrow_history *h = harrow_history_new();
+    record(h, 10, 0, "enqueue", "1", "ok", NULL);
+    record(h, 20, 0, "dequeue", NULL, "ok", "1");
+    assert_string_equal(harrow_check_guess(h, NULL), "queue");
+    for (size_t i = 0; harrow_check_name(i); i++) {
+        bool queue = strstr(harrow_check_functions(i), "enqueue") != NULL;
+        assert_int_equal(harrow_check_understands(h, i), queue);
+    }
+    assert_false(harrow_check_understands(h, SIZE_MAX));
+    record(h, 30, 0, "levitate", NULL, "ok", NULL);
+    assert_null(harrow_check_guess(h, NULL));
+    assert_null(harrow_check(h, NULL, NULL));
+    expect_error(h, "no check understands every operation in it: enqueue, dequeue, levitate");
+    harrow_history_free(h);
+    h = harrow_history_new();
+    record(h, 10, 0, "txn", "[[\"write\", \"x\", 1]]", "ok", "[[\"write\", \"x\", 1]]");
+    assert_string_equal(harrow_check_guess(h, NULL), "multi-register");
+    harrow_history_free(h);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_history_by_hand_is_judged),
@@ -201,6 +307,10 @@ int main(void) {
         cmocka_unit_test(older_options_count),
         cmocka_unit_test(every_check_has_a_name_and_judges_an_empty_history),
         cmocka_unit_test(a_guess_looks_at_values_where_it_must),
+        cmocka_unit_test(a_counterexample_is_there_as_data),
+        cmocka_unit_test(a_register_may_hold_a_value_at_first),
+        cmocka_unit_test(checks_answer_to_the_names_that_others_gave_them),
+        cmocka_unit_test(the_guess_and_what_else_understands_are_told),
     };
     return cmocka_run_group_tests_name("library", tests, NULL, NULL);
 }

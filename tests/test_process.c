@@ -19,6 +19,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "tests/support.h"
 
 #define PATIENCE_MS 20000
 #define WEEK_NS (INT64_C(7) * 86400 * (int64_t)NS_PER_S)
@@ -48,17 +49,6 @@ static void nap_ms(uint32_t ms) {
 
 static int64_t signed_clock_ns(clockid_t clock) {
     return (int64_t)clock_ns(clock);
-}
-
-static void read_line(int fd, char *line, size_t size) {
-    struct pollfd f = {.fd = fd, .events = POLLIN};
-    size_t length = 0;
-    do {
-        assert_true(length + 1 < size);
-        assert_int_equal(poll(&f, 1, PATIENCE_MS), 1);
-        assert_int_equal(read(fd, line + length, 1), 1);
-    } while (line[length++] != '\n');
-    line[length - 1] = 0;
 }
 
 /* --- starting ----------------------------------------------------------------------------------------------------- */
@@ -184,29 +174,6 @@ static void killed_is_gone_with_what_it_forked(void **state) {
     process_signal(p, SIGTERM);
     process_free(p);
     close(out[0]);
-}
-
-static void terminate_asks_first(void **state) {
-    (void)state;
-    int status, out[2];
-    char line[64];
-    assert_int_equal(pipe2(out, O_CLOEXEC), 0);
-    struct process_options o = plain(RUN("sh", "-c", "trap 'exit 9' TERM; echo ready; while :; do sleep 0.01; done"));
-    o.output = out[1];
-    struct process *p = start(&o);
-    read_line(out[0], line, sizeof line);
-    assert_true(process_terminate(p, 20 * NS_PER_S));
-    assert_true(process_ended(p, &status));
-    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 9);
-    process_free(p);
-    o.argv = RUN("sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.01; done");
-    p = start(&o);
-    read_line(out[0], line, sizeof line);
-    assert_false(process_terminate(p, 50 * NS_PER_MS));
-    assert_true(process_ended(p, &status));
-    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-    process_free(p);
-    close(out[0]), close(out[1]);
 }
 
 static void a_child_dies_with_its_parent(void **state) {
@@ -536,7 +503,6 @@ int main(int argc, char **argv) {
         cmocka_unit_test(what_cannot_be_started_is_told),
         cmocka_unit_test(signals_are_as_after_login),
         cmocka_unit_test(killed_is_gone_with_what_it_forked),
-        cmocka_unit_test(terminate_asks_first),
         cmocka_unit_test(a_child_dies_with_its_parent),
         cmocka_unit_test(paused_stands_still),
         cmocka_unit_test(slowed_gets_its_share),

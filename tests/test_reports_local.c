@@ -1,6 +1,5 @@
 /* The report of a run in real time: it says when harrow itself was late and what passed each link, also when the
  * samples that say so come twice, out of order, damaged or hostile. */
-#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,6 +12,7 @@
 #include <cmocka.h>
 
 #include "reports/internal.h"
+#include "tests/support.h"
 
 struct fixture {
     char folder[256];
@@ -36,14 +36,9 @@ static int setup(void **state) {
     return 0;
 }
 
-static int remove_entry(const char *path, const struct stat *about, int kind, struct FTW *place) {
-    (void)about, (void)kind, (void)place;
-    return remove(path);
-}
-
 static int teardown(void **state) {
     struct fixture *f = *state;
-    nftw(f->folder, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    folder_remove(f->folder);
     history_free(f->h);
     free(f->page);
     free(f);

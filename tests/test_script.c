@@ -98,7 +98,8 @@ static void every_field_is_read(void **state) {
         "  network = { latency = 0.01, jitter = 0.001, regions = { names = { 'eu', 'us' },\n"
         "    placement = { 'eu', 'eu', 2, 'us' }, clients = 'us', rtt = { { 0.001, 0.08 }, { 0.08, 0.002 } } } },\n"
         "  checks = { linearizable('kv'), append(), counter(), available { within = 4, during = true },\n"
-        "    latency { p99 = 0.25 }, check('mine', function() return true end) },\n"
+        "    latency { p99 = 0.25 }, check('mine', function() return true end),\n"
+        "    check('wr', { consistency = 'causal' }), check('sessions') },\n"
         "  nemesis = { function() end, partition.halves() } }",
         NULL);
     const struct scenario *c = script_scenario(s);
@@ -115,7 +116,7 @@ static void every_field_is_read(void **state) {
     assert_memory_equal(w->region_of, placement, 5);
     assert_int_equal(w->region_latency_ns[0][1], 40 * NS_PER_MS);
     assert_int_equal(w->region_latency_ns[1][1], NS_PER_MS);
-    assert_int_equal(c->checks_count, 6);
+    assert_int_equal(c->checks_count, 8);
     assert_string_equal(c->checks[0].model, "kv");
     assert_int_equal(c->checks[1].kind, CHECK_APPEND);
     assert_int_equal(c->checks[2].kind, CHECK_COUNTER);
@@ -123,6 +124,10 @@ static void every_field_is_read(void **state) {
     assert_int_equal(c->checks[4].within_ns, 250 * NS_PER_MS);
     assert_int_equal(c->checks[5].kind, CHECK_LUA);
     assert_string_equal(c->checks[5].name, "mine");
+    assert_int_equal(c->checks[6].kind, CHECK_NAMED);
+    assert_string_equal(c->checks[6].model, "rw-register");
+    assert_string_equal(c->checks[6].consistency, "causal");
+    assert_null(c->checks[7].consistency);
     assert_int_equal(c->nemeses, 2);
     assert_int_equal(c->needs, 1u << FAULT_LINK);
     assert_string_equal(c->options_json, "{\"nodes\":4,\"time\":12.5,\"clients\":6,\"rate\":50,\"keys\":3}");
@@ -193,7 +198,15 @@ static void mistakes_are_explained(void **state) {
          "test.lua:2: available: unknown field 'withing'; did you mean 'within'?"},
         {"\nlocal c = latency {}", "test.lua:2: latency: the limit is missing: latency { p99 = seconds }"},
         {"\nlocal c = check(1)",
-         "test.lua:2: check: a name and a function are needed: check(\"name\", function(history) ... end)"},
+         "test.lua:2: check: the name of a check is needed, as in check(\"sessions\"), or a name "
+         "and a function: check(\"name\", function(history) ... end)"},
+        {"\nlocal c = check('sesions')", "test.lua:2: check: there is no check 'sesions'; did you mean 'sessions'?"},
+        {"\nlocal c = check('bank', { consistency = 'causal' })",
+         "test.lua:2: check: a consistency model means nothing to bank"},
+        {"\nlocal c = check('rw-register', { consistency = 'casual' })",
+         "test.lua:2: check: there is no consistency model 'casual'; did you mean 'causal'?"},
+        {"\nlocal c = check('list-append', { consistent = 1 })",
+         "test.lua:2: check: unknown field 'consistent'; did you mean 'consistency'?"},
         {"\nlocal e = every {}", "test.lua:2: every: the fault is missing: every { fault = partition.halves() }"},
         {"\nlocal e = every { falt = 1 }", "test.lua:2: every: unknown option 'falt'; there are: ..."},
         {"\nlocal p = partition.ring { q = 1 }", "test.lua:2: partition.ring: unknown option 'q'; there are: filter"},
@@ -702,58 +715,6 @@ static void the_same_seed_gives_the_same_faults(void **state) {
     stage_free(&b);
 }
 
-/* --- checks in Lua --- */
-
-static void check_text(const char *body, enum verdict verdict, const char *detail) {
-    char *text =
-        xformat("return { workload = register {}, checks = { check('mine', function(history)\n%s\nend) } }", body);
-    struct script *s = load_or_fail(text, NULL);
-    struct history *h = history_new();
-    uint32_t key = history_intern(h, "x");
-    uint32_t a = history_invoke(h, NS_PER_S, NS_PER_S, 0, 1, OP_WRITE, key, VALUE_OF_INT(5));
-    uint32_t b = history_invoke(h, 2 * NS_PER_S, NS_PER_S, 1, NODE_UNKNOWN, OP_READ, key, VALUE_OF_NIL);
-    history_complete(h, a, 3 * NS_PER_S, OP_OK, VALUE_OF_NIL, NO_STRING);
-    history_complete(h, b, 4 * NS_PER_S, OP_OK, history_pair(h, VALUE_OF_INT(1), VALUE_OF_INT(2)), NO_STRING);
-    history_fault_end(h, history_fault_start(h, 5, "kill", "n1", "#111111"), 9, 1, 2);
-    struct check_result r;
-    script_check(s, 0, h, &r);
-    assert_string_equal(r.name, "mine");
-    if (r.verdict != verdict || strcmp(r.detail, detail) != 0) {
-        fail_msg("expected: %s %s\n     got: %s %s", verdict_name(verdict), detail, verdict_name(r.verdict), r.detail);
-    }
-    if (verdict == VERDICT_INVALID) assert_int_equal(r.ops_count, 1);
-    check_result_free(&r);
-    history_free(h);
-    script_free(s);
-    free(text);
-}
-
-static void checks_in_lua_see_the_history(void **state) {
-    (void)state;
-    check_text(
-        "local n = 0\nfor op in history:ops() do n = n + 1 assert(op.index == n) end\n"
-        "local w, r = history:op(1), history:op(2)\n"
-        "assert(n == 2 and #history == 2 and history:op(3) == nil)\n"
-        "assert(w.f == 'write' and w.key == 'x' and w.argument == 5 and w.node == 2 and w.process == 0)\n"
-        "assert(w.status == 'ok' and w.invoked == 1 and w.completed == 3 and w.result == nil and not w.final)\n"
-        "assert(r.node == nil and r.intended == 1 and r.result[2] == 2)\n"
-        "for op in history:ops { f = 'read', status = 'ok', key = 'x', final = false } do assert(op.index == 2) end\n"
-        "for op in history:ops { f = 'cas' } do error('none') end\n"
-        "local f = history:faults()[1] assert(f.name == 'kill' and f.detail == 'n1' and f.affected == 1)\n"
-        "assert(tostring(history) == 'history')\n"
-        "return true, 'all seen'",
-        VERDICT_VALID, "all seen");
-    check_text("return true", VERDICT_VALID, "");
-    check_text("return false, 'stale', { 2 }", VERDICT_INVALID, "stale");
-    check_text("return nil, 'too few'", VERDICT_UNKNOWN, "too few");
-    check_text("return nil", VERDICT_UNKNOWN, "the check did not decide");
-    check_text("local x = nil + 1", VERDICT_UNKNOWN, "test.lua:2: attempt to perform arithmetic on a nil value");
-    check_text("return 5", VERDICT_UNKNOWN,
-               "test.lua: the check returned a number; it must return true, or false or nil and the reason");
-    check_text("while true do end", VERDICT_UNKNOWN,
-               "test.lua:2: more than 50000000 instructions without a pause: an endless loop?");
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_shipped_scenarios_load),
@@ -779,7 +740,6 @@ int main(void) {
         cmocka_unit_test(faults_compose_and_end_in_reverse),
         cmocka_unit_test(every_repeats_and_swarm_stays_within_bounds),
         cmocka_unit_test(the_same_seed_gives_the_same_faults),
-        cmocka_unit_test(checks_in_lua_see_the_history),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

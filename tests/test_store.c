@@ -1,7 +1,6 @@
 /* The store: what goes in comes out, whoever writes beside, dies in between or finds the disk full; and what is not a
  * store, or is damaged, is refused in words. */
 #include <errno.h>
-#include <ftw.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -22,6 +21,7 @@
 
 #include "history/store.h"
 #include "tests/histories.h"
+#include "tests/support.h"
 
 static char dir[512]; /* a fresh folder for each test */
 
@@ -32,14 +32,9 @@ static int make_dir(void **state) {
     return mkdtemp(dir) ? 0 : -1;
 }
 
-static int remove_one(const char *path, const struct stat *about, int kind, struct FTW *at) {
-    (void)about, (void)kind, (void)at;
-    return remove(path);
-}
-
 static int remove_dir(void **state) {
     (void)state;
-    return nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    return folder_remove(dir);
 }
 
 static struct store *opened(bool read_only) {

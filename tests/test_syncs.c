@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <poll.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -24,6 +23,7 @@
 
 #include "base/clock.h"
 #include "nemesis/filesystem/filesystem.h"
+#include "tests/support.h"
 
 #define PATIENCE_MS 20000
 #define ALWAYS 1000000
@@ -61,14 +61,9 @@ static void end_program(struct place *p) {
     p->ask = p->hear = -1;
 }
 
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *at) {
-    (void)st, (void)kind, (void)at;
-    return remove(path);
-}
-
 static void remove_place(struct place *p) {
     end_program(p);
-    assert_int_equal(nftw(p->folder, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+    assert_int_equal(folder_remove(p->folder), 0);
 }
 
 static void start_program(struct place *p, const char *const *argv) {
@@ -95,17 +90,6 @@ static void start_shell(struct place *p, const char *commands) {
     char *script = xformat("while read -r line <&3; do %s; done", commands);
     start_program(p, RUN("bash", "-c", script));
     free(script);
-}
-
-static void read_line(int fd, char *line, size_t size) {
-    struct pollfd f = {.fd = fd, .events = POLLIN};
-    size_t length = 0;
-    do {
-        assert_true(length + 1 < size);
-        assert_int_equal(poll(&f, 1, PATIENCE_MS), 1);
-        assert_int_equal(read(fd, line + length, 1), 1);
-    } while (line[length++] != '\n');
-    line[length - 1] = 0;
 }
 
 static void begin(struct place *p) {

@@ -49,10 +49,15 @@ struct agreement {
     uint32_t valid, invalid, unknown;
 };
 
+static bool oracle(const struct history *h, enum transactions_workload w, const char *model) {
+    if (strncmp(model, "causal", 6) == 0) return oracle_causal(h, model);
+    return oracle_transactions(h, w, strcmp(model, "sequential") == 0 ? "strong-session-serializable" : model);
+}
+
 static void compare(const struct history *h, enum transactions_workload w, const char *model, uint32_t seed,
                     struct agreement *a) {
     struct check_result r = check(h, w, model);
-    bool holds = oracle_transactions(h, w, model);
+    bool holds = oracle(h, w, model);
     if (r.verdict == VERDICT_UNKNOWN) {
         a->unknown++;
     } else if ((r.verdict == VERDICT_VALID) != holds) {
@@ -104,6 +109,61 @@ static void test_lists_agree_with_the_oracle(void **state) {
 static void test_registers_agree_with_the_oracle(void **state) {
     (void)state;
     for (size_t m = 0; m < MODELS; m++) agrees(REGISTERS, models[m], rounds(50000) / MODELS, 0);
+}
+
+/* Of replicas, with what each of them could know. */
+static void test_causal_and_sequential_agree_with_the_oracle(void **state) {
+    (void)state;
+    static const char *const weak[] = {"causal", "causal-memory", "causal-convergence", "sequential"};
+    for (size_t m = 0; m < 4; m++) {
+        struct agreement a = {0};
+        uint32_t count = rounds(50000) / 4;
+        for (uint32_t seed = 0; seed < count; seed++) {
+            struct prng p;
+            prng_seed(&p, seed, 8);
+            struct history *h = seed % 8 ? transactions_random_causal(&p) : transactions_random(&p, REGISTERS);
+            if (!nothing_succeeded(h)) compare(h, REGISTERS, weak[m], seed, &a);
+            history_free(h);
+        }
+        if (getenv("HARROW_TEST_LONG"))
+            fprintf(stderr, "%s: %u valid, %u invalid, %u unknown\n", weak[m], a.valid, a.invalid, a.unknown);
+        assert_true(a.valid > count / 10 && a.invalid > count / 10 && a.unknown == 0);
+    }
+}
+
+/* So many that not all orders are tried. */
+static void pad(struct history *h) {
+    uint32_t key = history_intern(h, "other");
+    for (uint32_t i = 0; i < 60; i++) {
+        uint64_t at_ns = 100000 + 10 * i;
+        uint32_t op = history_invoke(h, at_ns, at_ns, 1000 + i, NODE_UNKNOWN, OP_READ, key, VALUE_OF_NIL);
+        history_complete(h, op, at_ns + 1, OP_OK, VALUE_OF_NIL, NO_STRING);
+    }
+}
+
+static void test_large_sequential_histories_agree_with_the_oracle(void **state) {
+    (void)state;
+    uint32_t count = rounds(20000), valid = 0, invalid = 0, unknown = 0;
+    for (uint32_t seed = 0; seed < count; seed++) {
+        struct prng p;
+        prng_seed(&p, seed, 9);
+        struct history *h = transactions_random_causal(&p);
+        bool holds = oracle(h, REGISTERS, "sequential");
+        pad(h);
+        struct check_result r = check(h, REGISTERS, "sequential");
+        if (r.verdict != VERDICT_UNKNOWN && (r.verdict == VERDICT_VALID) != holds) {
+            print_history(h);
+            fail_msg("seed %u: %s: %s", seed, verdict_name(r.verdict), r.detail);
+        }
+        valid += r.verdict == VERDICT_VALID;
+        invalid += r.verdict == VERDICT_INVALID;
+        unknown += r.verdict == VERDICT_UNKNOWN;
+        check_result_free(&r);
+        history_free(h);
+    }
+    if (getenv("HARROW_TEST_LONG"))
+        fprintf(stderr, "sequential, large: %u valid, %u invalid, %u unknown\n", valid, invalid, unknown);
+    assert_true(valid > count / 10 && invalid > count / 10 && unknown <= count / 50);
 }
 
 /* --- one history for each anomaly --------------------------------------------------------------------------------- */
@@ -162,6 +222,25 @@ static const struct example examples[] = {
     {REGISTERS, "1@0-10 wx1; 1@20-30 rx", "G-single-process", "strong-session-snapshot-isolation", "serializable"},
     {REGISTERS, "1@0-10 wx1; 2@20-30 wx2; 3@40-50 rx1", "G-single-realtime", "strong-snapshot-isolation",
      "strong-session-serializable"},
+    {REGISTERS, "1@0-10 wx1; 2@20-30 wx2; 3@40-50 rx1", "G-single-realtime", "strict-serializable", "sequential"},
+};
+
+/* A pattern, the weakest causal model that it breaks, and one that holds or NULL. The last ones are from Bouajjani et
+ * al. (POPL 2017), figure 3. */
+static const struct example patterns[] = {
+    {REGISTERS, "1@0-9 rx1; 1@20-30 wy1; 2@1-9 ry1; 2@20-30 wx1", "CyclicCO", "causal", NULL},
+    {REGISTERS, "1@0-9 wx1; 1@20-30 wy1; 2@1-9 ry1; 2@20-30 rx", "WriteCOInitRead", "causal", NULL},
+    {REGISTERS, "1@0-9 wx1; 1@10-12 wx2; 1@20-30 wy1; 2@1-9 ry1; 2@20-30 rx1", "WriteCORead", "causal", NULL},
+    {REGISTERS, "wx1 wy1; wx2 wy2; rx1 ry2", "CyclicCF", "causal", NULL},
+    {REGISTERS, "rx9; wx1", "garbage-read", "causal", NULL},
+    {REGISTERS, "!wx1; rx1", "G1a", "causal", NULL},
+    {REGISTERS, "wx1 wx2; rx1", "G1b", "causal", NULL},
+    {REGISTERS, "1@0-9 wx1; 1@20-30 rx2; 2@1-9 wx2; 2@20-30 rx1", "CyclicCF", "causal-convergence", "causal-memory"},
+    {REGISTERS, "1@0-9 wx1; 2@1-9 wx2; 2@20-30 rx1; 2@40-50 rx2", "CyclicHB", "causal-memory", "causal"},
+    {REGISTERS, "1@0-1 wz1; 1@2-3 wx1; 1@4-5 wy1; 2@1-2 wx2; 2@3-4 rz; 2@6-7 ry1; 2@8-9 rx2", "WriteHBInitRead",
+     "causal-memory", "causal-convergence"},
+    {REGISTERS, "1@0-9 wx1; 1@20-30 ry; 2@1-9 wy1; 2@20-30 rx", "G-nonadjacent-process", "sequential",
+     "causal-convergence"},
 };
 
 /* The name stands alone in the detail: "G0" is not in "G0-process". */
@@ -172,24 +251,30 @@ static bool names(const char *detail, const char *anomaly) {
     return false;
 }
 
+static void show(const struct example *e, const char *model) {
+    struct history *h = transactions_by_hand(e->history, e->w);
+    struct check_result r = check(h, e->w, model), broken = check(h, e->w, e->broken);
+    if (r.verdict != VERDICT_INVALID || !names(r.detail, e->anomaly))
+        fail_msg("%s should show %s: %s, %s", e->history, e->anomaly, verdict_name(r.verdict), r.detail);
+    if (broken.verdict != VERDICT_INVALID) fail_msg("%s should break %s: %s", e->history, e->broken, broken.detail);
+    check_result_free(&r);
+    check_result_free(&broken);
+    if (e->holds) {
+        r = check(h, e->w, e->holds);
+        if (r.verdict != VERDICT_VALID) fail_msg("%s should keep %s: %s", e->history, e->holds, r.detail);
+        check_result_free(&r);
+    }
+    history_free(h);
+}
+
 static void test_each_anomaly_is_named(void **state) {
     (void)state;
-    for (size_t i = 0; i < sizeof examples / sizeof *examples; i++) {
-        const struct example *e = &examples[i];
-        struct history *h = transactions_by_hand(e->history, e->w);
-        struct check_result r = check(h, e->w, NULL), broken = check(h, e->w, e->broken);
-        if (r.verdict != VERDICT_INVALID || !names(r.detail, e->anomaly))
-            fail_msg("%s should show %s: %s, %s", e->history, e->anomaly, verdict_name(r.verdict), r.detail);
-        if (broken.verdict != VERDICT_INVALID) fail_msg("%s should break %s: %s", e->history, e->broken, broken.detail);
-        check_result_free(&r);
-        check_result_free(&broken);
-        if (e->holds) {
-            r = check(h, e->w, e->holds);
-            if (r.verdict != VERDICT_VALID) fail_msg("%s should keep %s: %s", e->history, e->holds, r.detail);
-            check_result_free(&r);
-        }
-        history_free(h);
-    }
+    for (size_t i = 0; i < sizeof examples / sizeof *examples; i++) show(&examples[i], NULL);
+}
+
+static void test_each_causal_pattern_is_named(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++) show(&patterns[i], patterns[i].broken);
 }
 
 static void test_what_is_right_is_valid(void **state) {
@@ -435,6 +520,7 @@ static void test_the_budget_holds(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_each_anomaly_is_named),
+        cmocka_unit_test(test_each_causal_pattern_is_named),
         cmocka_unit_test(test_what_is_right_is_valid),
         cmocka_unit_test(test_a_cycle_is_told_in_words),
         cmocka_unit_test(test_an_order_by_time_is_told_with_its_witnesses),
@@ -447,6 +533,8 @@ int main(void) {
         cmocka_unit_test(test_sessions_agree_with_the_oracle),
         cmocka_unit_test(test_larger_histories),
         cmocka_unit_test(test_the_budget_holds),
+        cmocka_unit_test(test_causal_and_sequential_agree_with_the_oracle),
+        cmocka_unit_test(test_large_sequential_histories_agree_with_the_oracle),
         cmocka_unit_test(test_lists_agree_with_the_oracle),
         cmocka_unit_test(test_registers_agree_with_the_oracle),
     };

@@ -1,42 +1,12 @@
 /* The oracle of transactions, and the makers of their histories. Slow and plain on purpose: serializable means that
  * some sequence of the transactions, run one by one, gives what was read; snapshot isolation, that some sequence of
  * starts and commits does; read committed, that some order of versions makes a graph without G1. */
-#include "tests/transaction_histories.h"
+#include "tests/transaction_internal.h"
 
 #include <ctype.h>
 #include <stdlib.h>
 
-#define TXNS_MAX 8u
-#define MICROS_MAX 6u
-#define KEYS_MAX 3u
-#define LIST_MAX 24u
-
-struct list { /* of a register: its value, or nothing */
-    int32_t items[LIST_MAX];
-    uint32_t size;
-};
-
-struct part {
-    bool write;
-    bool known;
-    uint32_t key;
-    int32_t value;
-    struct list seen;
-};
-
-struct txn {
-    struct part parts[MICROS_MAX];
-    uint32_t count;
-    uint32_t process;
-    uint64_t begin, end;
-    enum op_status status;
-};
-
-struct db {
-    struct list keys[KEYS_MAX];
-};
-
-static bool same_list(const struct list *a, const struct list *b) {
+bool txn_same_list(const struct list *a, const struct list *b) {
     return a->size == b->size && memcmp(a->items, b->items, a->size * sizeof *a->items) == 0;
 }
 
@@ -73,7 +43,7 @@ static struct value micros_of(struct history *h, const struct txn *t, bool resul
     return history_list(h, parts, t->count);
 }
 
-static struct history *history_from(struct txn *txns, uint32_t count, enum transactions_workload w) {
+struct history *txns_to_history(struct txn *txns, uint32_t count, enum transactions_workload w) {
     struct history *h = history_new();
     for (uint32_t i = 1; i < count; i++) {
         struct txn moved = txns[i];
@@ -92,7 +62,7 @@ static struct history *history_from(struct txn *txns, uint32_t count, enum trans
     return h;
 }
 
-static uint32_t txns_from(const struct history *h, struct txn *txns) {
+uint32_t txns_from_history(const struct history *h, struct txn *txns) {
     for (uint32_t op = 0; op < h->count; op++) {
         struct txn *t = &txns[op];
         *t = (struct txn){
@@ -157,7 +127,7 @@ struct history *transactions_by_hand(const char *text, enum transactions_workloa
             }
         }
     }
-    return history_from(txns, count, w);
+    return txns_to_history(txns, count, w);
 }
 
 /* --- at random ---------------------------------------------------------------------------------------------------- */
@@ -241,7 +211,7 @@ static void run_mixed(struct prng *p, struct txn *txns, uint32_t count, enum tra
     }
 }
 
-static void spoil_a_read(struct prng *p, struct txn *txns, uint32_t count, enum transactions_workload w) {
+void txns_spoil_a_read(struct prng *p, struct txn *txns, uint32_t count, enum transactions_workload w) {
     struct txn *t = &txns[prng_below(p, count)], *other = &txns[prng_below(p, count)];
     struct part *part = &t->parts[prng_below(p, t->count)], *from = &other->parts[prng_below(p, other->count)];
     if (part->write) return;
@@ -276,8 +246,8 @@ struct history *transactions_random(struct prng *p, enum transactions_workload w
         txns[i].status = prng_below(p, 2) ? OP_INFO : OP_PENDING;
         txns[i].process = last_process++;
     }
-    for (uint32_t i = (uint32_t)prng_below(p, 3); i > 0; i--) spoil_a_read(p, txns, count, w);
-    return history_from(txns, count, w);
+    for (uint32_t i = (uint32_t)prng_below(p, 3); i > 0; i--) txns_spoil_a_read(p, txns, count, w);
+    return txns_to_history(txns, count, w);
 }
 
 /* --- the oracle --------------------------------------------------------------------------------------------------- */
@@ -303,7 +273,7 @@ static bool replay(const struct oracle *o, uint32_t i, struct db *db) {
         const struct part *p = &o->txns[i].parts[k];
         if (p->write) {
             put(db, p->key, p->value, o->w);
-        } else if (p->known && !same_list(&p->seen, &db->keys[p->key])) {
+        } else if (p->known && !txn_same_list(&p->seen, &db->keys[p->key])) {
             return false;
         }
     }
@@ -467,7 +437,7 @@ static bool holds(const struct oracle *o, const char *model) {
 bool oracle_transactions(const struct history *h, enum transactions_workload w, const char *consistency) {
     struct oracle o = {.w = w};
     assert(h->count <= TXNS_MAX);
-    o.count = txns_from(h, o.txns);
+    o.count = txns_from_history(h, o.txns);
     bool timed = strncmp(consistency, "strict", 6) == 0 || strncmp(consistency, "strong", 6) == 0;
     o.order = !timed ? BY_DATA : strstr(consistency, "session") ? BY_PROCESS : BY_TIME;
     for (uint32_t infos = 0; infos < 1u << o.count; infos++) {
@@ -531,7 +501,7 @@ bool oracle_can_order(const struct history *h, enum transactions_workload w) {
     struct oracle o = {.w = w};
     uint32_t writes[KEYS_MAX] = {0};
     bool few = true;
-    o.count = txns_from(h, o.txns);
+    o.count = txns_from_history(h, o.txns);
     for (uint32_t i = 0; i < o.count; i++)
         for (uint32_t k = 0; k < o.txns[i].count; k++)
             if (o.txns[i].parts[k].write) few &= ++writes[o.txns[i].parts[k].key] <= ORDERED_WRITES_MAX;
@@ -540,7 +510,7 @@ bool oracle_can_order(const struct history *h, enum transactions_workload w) {
 
 bool oracle_sessions(const struct history *h, enum transactions_workload w) {
     struct oracle o = {.w = w};
-    o.count = txns_from(h, o.txns);
+    o.count = txns_from_history(h, o.txns);
     for (uint32_t infos = 0; infos < 1u << o.count; infos++) {
         bool possible = true, holds_for_all = true;
         for (uint32_t i = 0; i < o.count; i++) {

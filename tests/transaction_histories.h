@@ -21,4 +21,12 @@ bool oracle_transactions(const struct history *h, enum transactions_workload w, 
 bool oracle_can_order(const struct history *h, enum transactions_workload w);
 bool oracle_sessions(const struct history *h, enum transactions_workload w);
 
+/* Registers on replicas, one for each process, that hear of one another's transactions: in the order of causes or in
+ * any, and agree on the last write or do not; now and then with one read that is wrong. */
+struct history *transactions_random_causal(struct prng *p);
+
+/* "causal", "causal-memory", "causal-convergence": by the definitions of Bouajjani et al. (POPL 2017), with every order
+ * of causes where there are few transactions, else with the least one. */
+bool oracle_causal(const struct history *h, const char *consistency);
+
 #endif

@@ -189,7 +189,9 @@ static void judge_total(struct total *t, struct totals *all, struct budget *b) {
     finding_free(&f);
 }
 
-void check_total_queue(const struct history *h, const struct check_options *o, struct check_result *out) {
+static void judge_totals(const void *what, const struct history *h, const struct check_options *o,
+                         struct check_result *out) {
+    (void)what;
     static const char *const names[] = {"enqueue", "dequeue", "drain", NULL};
     uint8_t roles[FUNCTIONS_MAX];
     result_start(out, "total-queue");
@@ -198,7 +200,7 @@ void check_total_queue(const struct history *h, const struct check_options *o, s
     struct budget b = budget_of(o);
     struct totals all = {0};
     struct groups groups;
-    groups_make(&groups, h);
+    (void)groups_make(&groups, h, &b); /* else there is no group, and the budget is spent */
     for (uint32_t g = 0; g < groups.count && !all.finding.line.size && !budget_spent_now(&b); g++) {
         struct total t = {.h = h, .roles = roles, .ops = groups.ops + groups.first[g]};
         uint64_t claimed = b.memory_bytes;
@@ -223,6 +225,11 @@ void check_total_queue(const struct history *h, const struct check_options *o, s
     groups_free(&groups);
     finding_free(&all.finding);
     buffer_free(&all.unknown);
+}
+
+void check_total_queue(const struct history *h, const struct check_options *o, struct check_result *out) {
+    const struct evidence e = {.check = judge_totals, .words = KEEP_WORDS};
+    check_with_evidence(h, &e, o, out);
 }
 
 /* --- unique ids --------------------------------------------------------------------------------------------------- */
@@ -257,7 +264,9 @@ static bool see_ids(const struct history *h, struct ids *ids, struct budget *b, 
     return b->state == BUDGET_LEFT;
 }
 
-void check_unique_ids(const struct history *h, const struct check_options *o, struct check_result *out) {
+static void judge_ids(const void *what, const struct history *h, const struct check_options *o,
+                      struct check_result *out) {
+    (void)what;
     static const char *const names[] = {"generate", NULL};
     uint8_t roles[FUNCTIONS_MAX];
     result_start(out, "unique-ids");
@@ -284,4 +293,9 @@ void check_unique_ids(const struct history *h, const struct check_options *o, st
     element_table_free(&ids.table);
     free(ids.first);
     finding_free(&f);
+}
+
+void check_unique_ids(const struct history *h, const struct check_options *o, struct check_result *out) {
+    const struct evidence e = {.check = judge_ids, .words = KEEP_WORDS};
+    check_with_evidence(h, &e, o, out);
 }

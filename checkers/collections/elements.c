@@ -120,17 +120,17 @@ void finding_free(struct finding *f) {
     *f = (struct finding){0};
 }
 
+#define OPS_SHOWN_MAX 100u
+
 void finding_tell(struct finding *f, const struct history *h, struct check_result *out) {
     struct buffer text = {0};
     if (f->more) buffer_printf(&f->line, " (and %" PRIu64 " more)", f->more);
     result_set(out, VERDICT_INVALID, "%s", buffer_text(&f->line));
     result_ops(out, f->ops, f->ops_count);
     buffer_printf(&text, "%s\n\n", buffer_text(&f->line));
-    check_print_ops(h, out->ops, out->ops_count, &text);
-    print_lanes(h, out->ops, out->ops_count, &text);
+    uint32_t shown = out->ops_count < OPS_SHOWN_MAX ? out->ops_count : OPS_SHOWN_MAX;
+    check_print_ops(h, out->ops, shown, &text);
+    if (shown < out->ops_count) buffer_printf(&text, "... and %u more\n", out->ops_count - shown);
+    print_lanes(h, out->ops, shown, &text);
     result_explain(out, &text);
-}
-
-void budget_tell(const struct budget *b, struct check_result *out) {
-    result_set(out, VERDICT_UNKNOWN, "the %s allowed was spent", b->state == BUDGET_MEMORY_SPENT ? "memory" : "time");
 }

@@ -6,7 +6,7 @@
 #define HARROW_COLLECTIONS_INTERNAL_H
 
 #include "checkers/collections/collections.h"
-#include "checkers/internal.h"
+#include "checkers/evidence_internal.h"
 
 /* --- elements: values by dense ids -------------------------------------------------------------------------------- */
 
@@ -54,7 +54,6 @@ void finding_op(struct finding *f, uint32_t op); /* NONE is left out */
 void finding_free(struct finding *f);
 /* Makes the result invalid: line, table and lanes. */
 void finding_tell(struct finding *f, const struct history *h, struct check_result *out);
-void budget_tell(const struct budget *b, struct check_result *out); /* unknown: time or memory was spent */
 
 /* --- a collection ------------------------------------------------------------------------------------------------- */
 

@@ -269,9 +269,9 @@ static void conclude(struct judgement *j, uint32_t keys, struct check_result *ou
     }
 }
 
-static void check_collection(const struct history *h, enum discipline_kind kind, const struct check_options *o,
-                             struct check_result *out) {
-    const struct discipline *d = &disciplines[kind];
+static void judge_history(const void *discipline, const struct history *h, const struct check_options *o,
+                          struct check_result *out) {
+    const struct discipline *d = discipline;
     const char *const names[] = {d->put, d->take, NULL};
     uint8_t roles[FUNCTIONS_MAX];
     result_start(out, d->name);
@@ -279,13 +279,20 @@ static void check_collection(const struct history *h, enum discipline_kind kind,
     if (!history_trusted(h, out) || !roles_cover(h, roles, out)) return;
     struct judgement j = {.h = h, .d = d, .budget = budget_of(o)};
     struct groups groups;
-    groups_make(&groups, h);
+    (void)groups_make(&groups, h, &j.budget); /* else there is no group, and the budget is spent */
     for (uint32_t g = 0; g < groups.count && j.finding.line.size == 0 && !budget_spent_now(&j.budget); g++)
         judge_key(&j, roles, groups.ops + groups.first[g], groups.first[g + 1] - groups.first[g]);
     conclude(&j, groups.count, out);
     groups_free(&groups);
     finding_free(&j.finding);
     buffer_free(&j.unknown);
+}
+
+static void check_collection(const struct history *h, enum discipline_kind kind, const struct check_options *o,
+                             struct check_result *out) {
+    const struct discipline *d = &disciplines[kind];
+    const struct evidence e = {.check = judge_history, .what = d, .object = d->name};
+    check_with_evidence(h, &e, o, out);
 }
 
 void check_bag(const struct history *h, const struct check_options *o, struct check_result *out) {

@@ -195,12 +195,18 @@ static enum decision tokens_decide(const struct lock *l, struct budget *b, struc
 
 /* --- the checks --------------------------------------------------------------------------------------------------- */
 
-/* permits 0: tokens instead. */
-static void check_locks(const struct history *h, const char *name, uint32_t permits, const struct check_options *o,
+struct lock_kind {
+    const char *name;
+    uint32_t permits; /* 0: tokens instead */
+};
+
+static void judge_locks(const void *what, const struct history *h, const struct check_options *o,
                         struct check_result *out) {
+    const struct lock_kind *kind = what;
+    uint32_t permits = kind->permits;
     static const char *const names[] = {"acquire", "release", NULL};
     uint8_t roles[FUNCTIONS_MAX];
-    result_start(out, name);
+    result_start(out, kind->name);
     roles_find(h, names, roles);
     if (!history_trusted(h, out) || !roles_cover(h, roles, out)) return;
     uint64_t acquired = 0;
@@ -215,7 +221,7 @@ static void check_locks(const struct history *h, const char *name, uint32_t perm
     struct budget b = budget_of(o);
     struct finding f = {0};
     struct groups groups;
-    groups_make(&groups, h);
+    (void)groups_make(&groups, h, &b); /* else there is no group, and the budget is spent */
     for (uint32_t g = 0; g < groups.count && !f.line.size && !budget_spent_now(&b); g++) {
         struct lock l;
         uint64_t claimed = b.memory_bytes;
@@ -237,6 +243,13 @@ static void check_locks(const struct history *h, const char *name, uint32_t perm
                    groups.count == 1 ? "" : "s");
     groups_free(&groups);
     finding_free(&f);
+}
+
+static void check_locks(const struct history *h, const char *name, uint32_t permits, const struct check_options *o,
+                        struct check_result *out) {
+    const struct lock_kind kind = {name, permits};
+    const struct evidence e = {.check = judge_locks, .what = &kind, .object = name};
+    check_with_evidence(h, &e, o, out);
 }
 
 void check_mutex(const struct history *h, const struct check_options *o, struct check_result *out) {

@@ -17,13 +17,16 @@ void element_print(const struct collection *c, uint32_t element, struct buffer *
     print_value(c->h, c->values[element], out);
 }
 
-static void item_ops(const struct collection *c, uint32_t element, struct finding *f) {
+static void put_and_take(const struct collection *c, uint32_t element, struct finding *f) {
     const struct item *item = &c->items[element];
     if (item->put != NONE) finding_op(f, c->actions[item->put].op);
     if (item->take != NONE) finding_op(f, c->actions[item->take].op);
-    /* Which of several deliveries was the first is known from all of them only. */
-    for (uint32_t i = 0; item->takes > 1 && i < c->count; i++)
-        if (c->actions[i].element == element && c->actions[i].kind == ACTION_TAKE) finding_op(f, c->actions[i].op);
+}
+
+/* Of elements that were delivered several times: which delivery was the first is known from all of them only. */
+static void deliveries(const struct collection *c, const uint8_t *wanted, struct finding *f) {
+    for (uint32_t i = 0; i < c->count; i++)
+        if (c->actions[i].kind == ACTION_TAKE && wanted[c->actions[i].element]) finding_op(f, c->actions[i].op);
 }
 
 /* --- always something inside -------------------------------------------------------------------------------------- */
@@ -50,6 +53,7 @@ static uint32_t *longest_stays(const struct collection *c, const struct value *b
 
 void chain_tell(const struct collection *c, uint32_t low, uint32_t high, const struct value *below, struct finding *f) {
     uint32_t *longest = longest_stays(c, below), count = 0;
+    uint8_t *again = xcalloc((size_t)c->elements + 1, 1);
     for (uint32_t gap = low; gap <= high; count++) {
         uint32_t element = longest[gap];
         if (element == NONE || c->items[element].take_invoked < gap) break;
@@ -57,10 +61,13 @@ void chain_tell(const struct collection *c, uint32_t low, uint32_t high, const s
             buffer_printf(&f->line, count ? ", then " : "");
             element_print(c, element, &f->line);
         }
-        item_ops(c, element, f);
+        put_and_take(c, element, f);
+        again[element] = c->items[element].takes > 1;
         gap = c->items[element].take_invoked + 1;
     }
     if (count > CHAIN_PRINT_MAX) buffer_printf(&f->line, ", ... (%u in all)", count);
+    deliveries(c, again, f);
+    free(again);
     free(longest);
 }
 
@@ -108,15 +115,20 @@ enum decision bag_decide(const struct collection *c, struct budget *b, struct fi
 
 static void tell_overtaken(const struct collection *c, uint32_t first, uint32_t second, struct finding *f) {
     const struct item *late = &c->items[first];
+    uint8_t *again = xcalloc((size_t)c->elements + 1, 1);
     element_print(c, first, &f->line);
     buffer_printf(&f->line, " was %s before ", c->d->putted);
     element_print(c, second, &f->line);
     if (late->take == NONE)
-        buffer_printf(&f->line, ", which was %s, but was never %s itself", c->d->taken, c->d->taken);
+        buffer_printf(&f->line, ", which was %s while it was still inside", c->d->taken);
     else
         buffer_printf(&f->line, ", but %s after it", c->d->taken);
-    item_ops(c, first, f);
-    item_ops(c, second, f);
+    put_and_take(c, first, f);
+    put_and_take(c, second, f);
+    again[first] = late->takes > 1;
+    again[second] = c->items[second].takes > 1;
+    deliveries(c, again, f);
+    free(again);
 }
 
 enum decision fifo_decide(const struct collection *c, struct budget *b, struct finding *f, uint8_t *kept) {

@@ -28,6 +28,8 @@ struct frontier {
     uint64_t claimed;
 };
 
+#define WORDS_PER_WORK 4u /* that are copied in the time of one access to memory */
+
 /* --- generations -------------------------------------------------------------------------------------------------- */
 
 static void *grow(struct frontier *s, void *old, uint64_t bytes, uint64_t bytes_new) {
@@ -165,7 +167,9 @@ static void set_done(uint32_t *config, uint64_t done) {
     config[WORD_DONE_HIGH] = (uint32_t)(done >> 32);
 }
 
+/* NULL: the budget is spent. */
 static uint32_t *copy_of_before(struct frontier *s) {
+    if (budget_spent_by(s->budget, s->before[WORD_TOTAL] / WORDS_PER_WORK + 1)) return NULL;
     memcpy(s->scratch, s->before, (WORDS_HEAD + s->before[WORD_TOTAL]) * sizeof *s->scratch);
     return s->scratch;
 }
@@ -174,6 +178,7 @@ static uint32_t *copy_of_before(struct frontier *s) {
 static bool step(struct frontier *s, const struct action *a, uint64_t done, struct generation *into) {
     const struct collection *c = s->c;
     uint32_t *made = copy_of_before(s), place;
+    if (!made) return false;
     set_done(made, done);
     if (a->kind == ACTION_PUT) {
         put(c, made, a->element);
@@ -184,6 +189,7 @@ static bool step(struct frontier *s, const struct action *a, uint64_t done, stru
     if (again && was_delivered(made, a->element, &place) && !add_config(s, into, made)) return false;
     for (uint32_t at = 0; (at = takeable(c, s->before, at, a->element)) != NONE; at++) {
         made = copy_of_before(s);
+        if (!made) return false;
         set_done(made, done);
         take_at(c, made, at);
         if (!add_config(s, into, made)) return false;
@@ -209,6 +215,7 @@ static bool expand(struct frontier *s, uint32_t slot) {
 
 static enum decision advance(struct frontier *s, uint32_t slot) {
     generation_clear(&s->next);
+    if (budget_spent_by(s->budget, s->next.slots / WORDS_PER_WORK)) return UNDECIDED;
     for (uint32_t i = 0; i < s->now.count; i++) {
         const uint32_t *config = s->now.words + s->now.starts[i];
         if (budget_spent(s->budget)) return UNDECIDED;

@@ -35,21 +35,23 @@ static bool make_table(struct set_history *s, const uint8_t *roles, const uint32
     const struct history *h = s->h;
     struct element_range range = {0};
     for (uint32_t i = 0; i < count; i++) {
+        if (budget_spent(b)) return false;
         if (says_nothing(h, roles, ops[i])) continue;
         if (roles[h->f[ops[i]]] == SET_ROLE_ADD) element_range_add(&range, h->argument[ops[i]]);
         struct value v = h->result[ops[i]];
         if (roles[h->f[ops[i]]] != SET_ROLE_READ || v.kind != VALUE_LIST) continue;
         for (uint32_t k = 0; k < v.size; k++) element_range_add(&range, h->pool[v.first + k]);
-        if (budget_spent_now(b)) return false;
+        if (budget_spent_by(b, v.size)) return false;
     }
     if (!element_table_make(&s->table, h, &range, b)) return false;
     for (uint32_t i = 0; i < count; i++) {
+        if (budget_spent(b)) return false;
         if (says_nothing(h, roles, ops[i])) continue;
         if (roles[h->f[ops[i]]] == SET_ROLE_ADD) element_intern(&s->table, h->argument[ops[i]]);
         struct value v = h->result[ops[i]];
         if (roles[h->f[ops[i]]] != SET_ROLE_READ || v.kind != VALUE_LIST) continue;
         for (uint32_t k = 0; k < v.size; k++) element_intern(&s->table, h->pool[v.first + k]);
-        if (budget_spent_now(b)) return false;
+        if (budget_spent_by(b, v.size)) return false;
     }
     return true;
 }
@@ -95,8 +97,9 @@ static bool set_read_all(struct set_history *s, const uint8_t *roles, const uint
     for (uint32_t i = 0; i < count; i++)
         if (!says_nothing(s->h, roles, ops[i])) kept[n++] = ops[i];
     s->positions = n + order_events(s->h, kept, n, invoked, returned);
-    for (uint32_t i = 0; i < n; i++) see_op(s, roles, kept[i], invoked[i], returned[i]);
+    for (uint32_t i = 0; i < n && !budget_spent(b); i++) see_op(s, roles, kept[i], invoked[i], returned[i]);
     free(kept);
+    if (b->state != BUDGET_LEFT) return false;
     for (uint32_t e = 0; e < elements; e++) {
         const struct member *m = &s->members[e];
         if (m->add != NONE) s->events[m->invoked] = e;
@@ -173,19 +176,25 @@ static void print_account(const struct set_verdict *v, struct buffer *out) {
     print_duration(v->stale_ns_max, out);
 }
 
-void check_sets(const struct history *h, const char *name, const struct check_options *o, struct check_result *out,
-                void (*judge)(struct set_history *, struct budget *, struct set_verdict *)) {
+struct set_check {
+    const char *name;
+    void (*judge)(struct set_history *, struct budget *, struct set_verdict *);
+};
+
+static void judge_sets(const void *what, const struct history *h, const struct check_options *o,
+                       struct check_result *out) {
+    const struct set_check *check = what;
     static const char *const names[] = {"add", "read", NULL};
     uint8_t roles[FUNCTIONS_MAX];
-    result_start(out, name);
+    result_start(out, check->name);
     roles_find(h, names, roles);
     if (!history_trusted(h, out) || !roles_cover(h, roles, out)) return;
     struct budget b = budget_of(o);
     struct set_verdict v = {.stable = false};
     struct groups groups;
-    groups_make(&groups, h);
+    (void)groups_make(&groups, h, &b); /* else there is no group, and the budget is spent */
     for (uint32_t g = 0; g < groups.count && !v.finding.line.size && !budget_spent_now(&b); g++)
-        judge_key(h, roles, groups.ops + groups.first[g], groups.first[g + 1] - groups.first[g], &b, &v, judge);
+        judge_key(h, roles, groups.ops + groups.first[g], groups.first[g + 1] - groups.first[g], &b, &v, check->judge);
     struct buffer account = {0};
     print_account(&v, &account);
     if (v.finding.line.size)
@@ -200,4 +209,11 @@ void check_sets(const struct history *h, const char *name, const struct check_op
     buffer_free(&v.unknown);
     finding_free(&v.finding);
     groups_free(&groups);
+}
+
+void check_sets(const struct history *h, const char *name, const struct check_options *o, struct check_result *out,
+                void (*judge)(struct set_history *, struct budget *, struct set_verdict *)) {
+    const struct set_check check = {name, judge};
+    const struct evidence e = {.check = judge_sets, .what = &check, .object = name, .words = KEEP_WORDS};
+    check_with_evidence(h, &e, o, out);
 }

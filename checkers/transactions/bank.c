@@ -87,7 +87,9 @@ static void judge(struct bank *b, struct check_result *out) {
     }
 }
 
-void check_bank(const struct history *h, const struct check_options *o, struct check_result *out) {
+static void judge_bank(const void *what, const struct history *h, const struct check_options *o,
+                       struct check_result *out) {
+    (void)what;
     result_start(out, "bank");
     if (!history_trusted(h, out)) return;
     struct budget budget = budget_of(o);
@@ -101,4 +103,9 @@ void check_bank(const struct history *h, const struct check_options *o, struct c
         free(b.read_by);
     }
     tables_free(&t);
+}
+
+void check_bank(const struct history *h, const struct check_options *o, struct check_result *out) {
+    const struct evidence e = {.check = judge_bank, .words = KEEP_WORDS};
+    check_with_evidence(h, &e, o, out);
 }

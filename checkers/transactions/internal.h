@@ -1,11 +1,12 @@
 /* What the checks of transactions share. The way of a history: read.c makes flat tables of it (transactions, their
  * micro-operations, keys, versions); list_append.c or rw_register.c finds for each read the version that it saw, and
- * which version follows which, and notes what is wrong without a cycle; graph.c makes the dependencies of it; cycles.c
- * looks for cycles and names.c names them; certify.c confirms what has none; tell.c puts it into words. */
+ * which version follows which, and notes what is wrong without a cycle; witness.c looks for the quick way to "valid";
+ * graph.c makes the dependencies of it; cycles.c looks for cycles and names.c names them; certify.c confirms what has
+ * none; tell.c puts it into words. Causal consistency has causal.c and causal_tell.c, which sequential.c uses, too. */
 #ifndef HARROW_TRANSACTIONS_INTERNAL_H
 #define HARROW_TRANSACTIONS_INTERNAL_H
 
-#include "checkers/internal.h"
+#include "checkers/evidence_internal.h"
 #include "checkers/transactions/transactions.h"
 
 /* --- tables ------------------------------------------------------------------------------------------------------- */
@@ -109,7 +110,8 @@ enum anomaly {
 #define CYCLE_KINDS (CYCLES_END - CYCLES_FIRST)
 
 void anomaly_print(uint32_t anomaly, struct buffer *out);
-/* Models by number, in the order of consistency_names. */
+/* Models by number, in the order of consistency_name: those that dependencies tell apart, "sequential" as what it is
+ * for registers, "strong-session-serializable". NONE for the others. */
 uint32_t consistency_find(const char *name);
 enum order consistency_order(uint32_t model); /* beyond the data */
 uint32_t consistency_ruled_out(uint32_t anomalies,
@@ -136,11 +138,6 @@ void findings_free(struct findings *f);
 
 /* --- the two workloads -------------------------------------------------------------------------------------------- */
 
-/* Each fills micros' version and external, next, and notes what is wrong. False: the budget is spent.
- * Lists: *guessed becomes true if the order of some versions is open.
- * Registers: the order of versions is inferred from `order` too, and if `snapshots`, from late reads. */
-bool list_append_order(struct tables *t, struct findings *f, bool *guessed);
-bool rw_register_order(struct tables *t, enum order order, bool snapshots, struct findings *f);
 struct pairs { /* of versions: from comes before to; to has the order that tells so, as in next */
     uint32_t *from, *to;
     uint32_t count, capacity;
@@ -149,6 +146,14 @@ struct pairs { /* of versions: from comes before to; to has the order that tells
 /* Adds nothing if the memory is spent, which the budget then tells. */
 void pairs_add(struct pairs *p, uint32_t from, uint32_t to, enum order order);
 void pairs_free(struct pairs *p);
+
+/* Each fills micros' version and external, and notes what is wrong; the orders fill next. False: the budget is spent.
+ * Lists: *guessed becomes true if the order of some versions is open.
+ * Registers: rw_register_reads fills pairs with what is known at once; rw_register_order adds what follows from `order`
+ * and, if `snapshots`, from late reads. The caller frees them. */
+bool list_append_order(struct tables *t, struct findings *f, bool *guessed);
+bool rw_register_reads(struct tables *t, struct findings *f, struct pairs *pairs);
+bool rw_register_order(struct tables *t, enum order order, bool snapshots, struct pairs *pairs);
 /* The order of versions that follows from the times of those who wrote and read them, without what follows from the
  * rest: ends[txn] is the first transaction that surely comes after txn, begins[txn] the last that is sure to begin no
  * later. late_reads: a read behind the end of another version's writer says that this one is older. */
@@ -241,6 +246,9 @@ bool cycles_find(const struct graph *g, enum order order, struct findings *f, ui
 enum decision certify_snapshots(struct tables *t, const struct graph *g, enum order order);
 enum decision certify_serial(struct tables *t, const struct graph *g, enum order order, const uint32_t *position,
                              struct findings *f);
+/* Is the history strictly serializable? For one of which nothing was noted; registers need no order yet. True is a
+ * proof, false says nothing. */
+bool witness_find(const struct tables *t);
 /* The first part of certify_serial: one order, made with care but without turning back. Otherwise UNDECIDED. */
 enum decision schedule_serial(const struct tables *t, const struct graph *g, enum order order);
 /* The same by trying all orders, for histories that are small enough; else, and when it takes too long, UNDECIDED. */
@@ -250,8 +258,22 @@ bool transaction_writes(const struct tables *t, uint32_t txn, uint32_t key);
 /* Does it write a key that it has not read before? */
 bool transaction_is_blind(const struct tables *t, uint32_t txn);
 
+/* --- causal consistency ------------------------------------------------------------------------------------------- */
+
+enum causal_kind { CAUSAL, CAUSAL_MEMORY, CAUSAL_CONVERGENCE, CAUSAL_KINDS };
+uint32_t causal_find(const char *name); /* CAUSAL_KINDS: it is none of them */
+const char *causal_kind_name(enum causal_kind kind);
+/* Verdict, detail, operations and explanation; after rw_register_reads, which noted nothing. */
+void causal_judge(const struct tables *t, enum causal_kind kind, struct check_result *out);
+
+/* Is there no one order of all that keeps the order of each process? Then out is invalid; false says nothing. */
+bool sequential_refute(const struct tables *t, const char *name, struct check_result *out);
+
 /* --- words -------------------------------------------------------------------------------------------------------- */
 
+void transactions_tell_key(const struct tables *t, uint32_t key, struct buffer *out);
+/* `T1 = operation 5 of process 2: r x 1, w y 2`, a line for each. */
+void transactions_tell_list(const struct tables *t, const uint32_t *txns, uint32_t count, struct buffer *out);
 void findings_explain(const struct tables *t, const struct findings *f, uint32_t anomaly, struct check_result *out);
 
 #endif

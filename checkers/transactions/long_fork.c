@@ -118,15 +118,18 @@ static void judge(struct forks *f, struct check_result *out) {
     }
 }
 
-void check_long_fork(const struct history *h, const struct check_options *o, struct check_result *out) {
+static void judge_long_fork(const void *what, const struct history *h, const struct check_options *o,
+                            struct check_result *out) {
+    (void)what;
     result_start(out, "long-fork");
     if (!history_trusted(h, out)) return;
     struct budget budget = budget_of(o);
     struct tables t;
     struct findings found = {0};
+    struct pairs updates = {.budget = &budget};
     bool read = tables_read(&t, h, TRANSACTIONS_RW_REGISTER, true, &budget);
     if (read) t.unfit = written_twice(&t, &t.unfit_op);
-    read = read && !t.unfit && rw_register_order(&t, ORDER_DATA, false, &found);
+    read = read && !t.unfit && rw_register_reads(&t, &found, &updates);
     uint64_t micros = read ? t.first[t.count] : 0;
     if (!read || !budget_claim(&budget, t.count * sizeof(struct seen) + micros * sizeof(uint64_t))) {
         tables_unknown(&t, out);
@@ -139,6 +142,12 @@ void check_long_fork(const struct history *h, const struct check_options *o, str
         free(f.all);
         free(f.keys);
     }
+    pairs_free(&updates);
     findings_free(&found);
     tables_free(&t);
+}
+
+void check_long_fork(const struct history *h, const struct check_options *o, struct check_result *out) {
+    const struct evidence e = {.check = judge_long_fork, .words = KEEP_WORDS};
+    check_with_evidence(h, &e, o, out);
 }

@@ -36,7 +36,7 @@ void anomaly_print(uint32_t anomaly, struct buffer *out) {
 /* What a model forbids beside garbage. */
 enum strictness { FORBIDS_G0, FORBIDS_G1, FORBIDS_NONADJACENT, FORBIDS_G2 };
 
-static const char *const model_names[] = {
+static const char *const names[] = {
     "read-uncommitted",
     "strong-session-read-uncommitted",
     "strong-read-uncommitted",
@@ -50,8 +50,32 @@ static const char *const model_names[] = {
     "serializable",
     "strong-session-serializable",
     "strict-serializable",
+    "sequential",
+    "causal",
+    "causal-memory",
+    "causal-convergence",
 };
-#define MODELS (sizeof model_names / sizeof *model_names)
+static const char *const docs[] = {
+    "writes of two transactions are not interleaved",
+    "and that in the order of each process",
+    "and that in real time",
+    "nobody reads what failed, what its writer overwrote, or what depends on the reader",
+    "and that in the order of each process",
+    "and that in real time",
+    "what was read stays as it was; without predicates, as here, the same as serializable",
+    "each reads one state of the past, and two do not overwrite the same version",
+    "and that state has all that the process did before",
+    "and that state has all that had ended before",
+    "as if one transaction came after the other",
+    "and that in the order of each process",
+    "and that in real time; the default",
+    "the same as strong-session-serializable, by its name for single operations",
+    "registers: nobody sees an effect without its causes",
+    "causal, and one order of events explains all that a process has read",
+    "causal, and one order of events explains what everybody has read",
+};
+#define NAMES (sizeof names / sizeof *names)
+#define MODELS 13u
 #define REPEATABLE_READ 6u
 
 static const struct {
@@ -72,19 +96,35 @@ static const struct {
     {FORBIDS_G2, ORDER_REALTIME},
 };
 
-const char *const *consistency_names(size_t *count) {
-    *count = MODELS;
-    return model_names;
+const char *consistency_name(size_t i) {
+    return i < NAMES ? names[i] : NULL;
 }
 
-uint32_t consistency_find(const char *name) {
-    for (uint32_t m = 0; m < MODELS; m++)
-        if (strcmp(model_names[m], name) == 0) return m;
-    return NONE;
+const char *consistency_doc(size_t i) {
+    return i < NAMES ? docs[i] : NULL;
 }
 
 bool consistency_known(const char *name) {
-    return consistency_find(name) != NONE;
+    size_t i = 0;
+    while (i < NAMES && strcmp(names[i], name) != 0) i++;
+    return i < NAMES;
+}
+
+uint32_t consistency_find(const char *name) {
+    if (strcmp(name, "sequential") == 0) name = "strong-session-serializable";
+    for (uint32_t m = 0; m < MODELS; m++)
+        if (strcmp(names[m], name) == 0) return m;
+    return NONE;
+}
+
+const char *causal_kind_name(enum causal_kind kind) {
+    return names[NAMES - CAUSAL_KINDS + kind];
+}
+
+uint32_t causal_find(const char *name) {
+    uint32_t kind = 0;
+    while (kind < CAUSAL_KINDS && strcmp(causal_kind_name((enum causal_kind)kind), name) != 0) kind++;
+    return kind;
 }
 
 enum order consistency_order(uint32_t model) {
@@ -141,7 +181,7 @@ static void print_bound(uint32_t set, bool weakest, struct buffer *out) {
         for (uint32_t o = 0; o < MODELS; o++)
             if (o != m && set >> o & 1 && (weakest ? implies(m, o) : implies(o, m))) bound = false;
         if (!bound) continue;
-        buffer_printf(out, "%s%s", separator, model_names[m]);
+        buffer_printf(out, "%s%s", separator, names[m]);
         separator = weakest ? ", not " : " or ";
     }
 }

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 void *tables_alloc(uint64_t count, size_t size) {
-    return xmalloc(((size_t)count + 1) * size);
+    return xmalloc_large(((size_t)count + 1) * size);
 }
 
 /* --- keys --------------------------------------------------------------------------------------------------------- */
@@ -139,6 +139,23 @@ static bool read_single(struct reader_state *r, uint32_t txn) {
     return add_micro(r, txn, read ? MICRO_READ : MICRO_WRITE, key, read ? h->result[op] : h->argument[op]);
 }
 
+/* A compare-and-set reads and writes at once; one that failed, and says which other value it met, has read. */
+static bool read_cas(struct reader_state *r, uint32_t txn) {
+    struct tables *t = r->t;
+    const struct history *h = t->h;
+    uint32_t op = t->op[txn];
+    struct value key = {.kind = VALUE_STRING, .string = h->key[op]}, pair = h->argument[op];
+    if (pair.kind != VALUE_LIST || pair.size != 2)
+        return unfit(t, op, "is no pair of what is expected and what is new");
+    if (t->status[txn] == OP_FAIL && scalar(h->result[op]) && !same_scalar(h->result[op], h->pool[pair.first])) {
+        t->status[txn] = OP_OK;
+        t->happened[txn] = 1;
+        return add_micro(r, txn, MICRO_READ, key, h->result[op]);
+    }
+    return add_micro(r, txn, MICRO_READ, key, h->pool[pair.first]) &&
+           add_micro(r, txn, MICRO_WRITE, key, h->pool[pair.first + 1]);
+}
+
 #define BLOCK 32u
 #define BLOCK_MICROS (8 * BLOCK)
 
@@ -164,6 +181,7 @@ static bool read_transaction(struct reader_state *r, uint32_t txn) {
     r->t->first[txn + 1] = r->t->first[txn];
     if (f == OP_TXN) return read_list(r, txn);
     if (f == OP_READ || f == writes) return read_single(r, txn);
+    if (f == OP_CAS && writes == OP_WRITE) return read_cas(r, txn);
     return unfit(r->t, op, "is not of this workload");
 }
 
@@ -296,7 +314,7 @@ static uint64_t count_micros(const struct history *h) {
     for (uint32_t op = 0; op < h->count; op++) {
         uint32_t a = h->argument[op].kind == VALUE_LIST ? h->argument[op].size : 1;
         uint32_t b = h->result[op].kind == VALUE_LIST ? h->result[op].size : 1;
-        count += h->f[op] != OP_TXN ? 1 : a > b ? a : b;
+        count += h->f[op] == OP_CAS ? 2 : h->f[op] != OP_TXN ? 1 : a > b ? a : b;
     }
     return count;
 }

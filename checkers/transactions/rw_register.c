@@ -22,9 +22,8 @@ struct own {
 struct registers {
     struct tables *t;
     struct findings *f;
-    struct own *own; /* by key */
-    struct pairs pairs;
-    uint8_t *follows; /* by version: something else than the initial version comes before it, for certain */
+    struct own *own;     /* by key */
+    struct pairs *pairs; /* of what a transaction read, and overwrote */
 };
 
 void pairs_add(struct pairs *p, uint32_t from, uint32_t to, enum order order) {
@@ -43,7 +42,7 @@ void pairs_free(struct pairs *p) {
     budget_release(p->budget, (uint64_t)p->capacity * 8);
     free(p->from);
     free(p->to);
-    *p = (struct pairs){0};
+    *p = (struct pairs){.budget = p->budget};
 }
 
 /* --- each read ---------------------------------------------------------------------------------------------------- */
@@ -86,18 +85,31 @@ static bool place_reads(struct registers *r) {
             struct micro *read = &t->micros[o->read];
             read->rmw = 1;
             if (!t->last_of_writer[m->version]) continue;
-            pairs_add(&r->pairs, read->version, m->version, ORDER_DATA);
-            if (read->version >= t->keys) r->follows[m->version] = 1;
+            pairs_add(r->pairs, read->version, m->version, ORDER_DATA);
         }
     }
     return t->budget->state == BUDGET_LEFT;
 }
 
-static void initial_first(struct registers *r) {
-    const struct tables *t = r->t;
+bool rw_register_reads(struct tables *t, struct findings *f, struct pairs *pairs) {
+    struct registers r = {.t = t, .f = f, .pairs = pairs};
+    *pairs = (struct pairs){.budget = t->budget};
+    if (!budget_claim(t->budget, (uint64_t)t->keys * sizeof *r.own)) return false;
+    r.own = xcalloc((size_t)t->keys + 1, sizeof *r.own);
+    bool done = place_reads(&r);
+    free(r.own);
+    budget_release(t->budget, (uint64_t)t->keys * sizeof *r.own);
+    return done;
+}
+
+static void initial_first(const struct tables *t, struct pairs *pairs) {
+    uint8_t *follows = xcalloc((size_t)t->versions + 1, 1); /* something else than the initial version is before it */
+    for (uint32_t i = 0; i < pairs->count; i++)
+        if (pairs->from[i] >= t->keys) follows[NEXT_VERSION(pairs->to[i])] = 1;
     for (uint32_t v = t->keys; v < t->versions; v++)
-        if (t->last_of_writer[v] && tables_committed(t, v) && !r->follows[v])
-            pairs_add(&r->pairs, t->micros[t->written[v]].key, v, ORDER_DATA);
+        if (t->last_of_writer[v] && tables_committed(t, v) && !follows[v])
+            pairs_add(pairs, t->micros[t->written[v]].key, v, ORDER_DATA);
+    free(follows);
 }
 
 /* --- the real-time order of versions ------------------------------------------------------------------------------ */
@@ -211,28 +223,19 @@ bool zones_order(const struct tables *t, const uint32_t *ends, const uint32_t *b
     return t->budget->state == BUDGET_LEFT;
 }
 
-static bool order_in_realtime(struct registers *r, bool snapshots) {
-    const struct tables *t = r->t;
+static bool order_in_realtime(struct tables *t, bool snapshots, struct pairs *pairs) {
     uint32_t *begins = tables_alloc(t->count, sizeof *begins);
     for (uint32_t txn = 0; txn < t->count; txn++) begins[txn] = txn;
-    bool done = zones_order(t, t->after, begins, snapshots, &r->pairs);
-    r->t->from_late_reads = snapshots;
+    bool done = zones_order(t, t->after, begins, snapshots, pairs);
+    t->from_late_reads = snapshots;
     free(begins);
     return done;
 }
 
-bool rw_register_order(struct tables *t, enum order order, bool snapshots, struct findings *f) {
-    struct registers r = {.t = t, .f = f, .pairs = {.budget = t->budget}};
-    if (!budget_claim(t->budget, (uint64_t)t->versions * 40)) return false;
-    r.own = xcalloc((size_t)t->keys + 1, sizeof *r.own);
-    r.follows = xcalloc((size_t)t->versions + 1, 1);
-    bool done = place_reads(&r);
-    if (done) initial_first(&r);
-    if (done && order == ORDER_REALTIME) done = order_in_realtime(&r, snapshots);
-    if (done) done = budget_claim(t->budget, (uint64_t)r.pairs.count * 12);
-    if (done) tables_order(t, r.pairs.from, r.pairs.to, r.pairs.count);
-    free(r.own);
-    free(r.follows);
-    pairs_free(&r.pairs);
+bool rw_register_order(struct tables *t, enum order order, bool snapshots, struct pairs *pairs) {
+    initial_first(t, pairs);
+    bool done = order < ORDER_REALTIME || order_in_realtime(t, snapshots, pairs);
+    if (done) done = budget_claim(t->budget, ((uint64_t)pairs->count + t->versions) * sizeof(uint32_t));
+    if (done) tables_order(t, pairs->from, pairs->to, pairs->count);
     return done;
 }

@@ -239,8 +239,9 @@ static void judge(struct sessions *s, struct check_result *out) {
     }
 }
 
-void check_sessions(const struct history *h, enum transactions_workload workload, const struct check_options *o,
-                    struct check_result *out) {
+static void judge_sessions(const void *what, const struct history *h, const struct check_options *o,
+                           struct check_result *out) {
+    enum transactions_workload workload = *(const enum transactions_workload *)what;
     result_start(out, "sessions");
     if (!history_trusted(h, out)) return;
     bool lists = workload == TRANSACTIONS_LIST_APPEND, guessed;
@@ -248,10 +249,12 @@ void check_sessions(const struct history *h, enum transactions_workload workload
     struct tables t;
     struct findings f = {0};
     struct sessions s = {.t = &t};
+    struct pairs updates = {.budget = &budget};
     const uint32_t wrong =
         1u << DUPLICATE_ELEMENTS | 1u << GARBAGE_READ | 1u << TORN_WRITES | 1u << G1A | 1u << INCOMPATIBLE_ORDER;
     bool read = tables_read(&t, h, workload, true, &budget);
-    read = read && (lists ? list_append_order(&t, &f, &guessed) : rw_register_order(&t, ORDER_DATA, false, &f));
+    read = read && (lists ? list_append_order(&t, &f, &guessed) : rw_register_reads(&t, &f, &updates));
+    read = read && (lists || rw_register_order(&t, ORDER_DATA, false, &updates));
     if (!read || !collect(&s) || !budget_claim(&budget, (uint64_t)t.versions * 20)) {
         tables_unknown(&t, out);
     } else if (f.seen & wrong) {
@@ -269,6 +272,13 @@ void check_sessions(const struct history *h, enum transactions_workload workload
     free(s.seen);
     free(s.queue);
     free(s.cycle);
+    pairs_free(&updates);
     findings_free(&f);
     tables_free(&t);
+}
+
+void check_sessions(const struct history *h, enum transactions_workload workload, const struct check_options *o,
+                    struct check_result *out) {
+    const struct evidence e = {.check = judge_sessions, .what = &workload, .words = KEEP_WORDS};
+    check_with_evidence(h, &e, o, out);
 }

@@ -12,15 +12,20 @@ struct teller {
     const uint32_t *txns; /* T1, T2, ... */
     uint32_t count;
     struct buffer text;
+    struct check_result *out; /* gets the edges of a cycle */
 };
 
-static void tell_key(struct teller *s, uint32_t key) {
-    struct value v = s->t->key_value[key];
+void transactions_tell_key(const struct tables *t, uint32_t key, struct buffer *out) {
+    struct value v = t->key_value[key];
     if (v.kind == VALUE_STRING) {
-        print_text(s->t->h, v.string, &s->text);
+        print_text(t->h, v.string, out);
     } else {
-        print_value(s->t->h, v, &s->text);
+        print_value(t->h, v, out);
     }
+}
+
+static void tell_key(struct teller *s, uint32_t key) {
+    transactions_tell_key(s->t, key, &s->text);
 }
 
 static void tell_micro(struct teller *s, const struct micro *m) {
@@ -52,6 +57,12 @@ static void tell_transactions(struct teller *s) {
         }
         buffer_printf(&s->text, "\n");
     }
+}
+
+void transactions_tell_list(const struct tables *t, const uint32_t *txns, uint32_t count, struct buffer *out) {
+    struct teller s = {.t = t, .txns = txns, .count = count, .text = *out};
+    tell_transactions(&s);
+    *out = s.text;
 }
 
 /* --- edges -------------------------------------------------------------------------------------------------------- */
@@ -171,6 +182,7 @@ static void tell_edge(struct teller *s, uint32_t i, uint32_t kind) {
     snprintf(from, sizeof from, "T%u", i + 1);
     snprintf(to, sizeof to, "T%u", j + 1);
     buffer_printf(&s->text, "  %s before %s: ", from, to);
+    size_t begin = s->text.size;
     bool told = kind == EDGE_WW   ? tell_ww(s, a, b, from, to)
                 : kind == EDGE_WR ? tell_wr(s, a, b, from, to)
                 : kind == EDGE_RW ? tell_rw(s, a, b, from, to)
@@ -182,6 +194,9 @@ static void tell_edge(struct teller *s, uint32_t i, uint32_t kind) {
     } else if (!told) {
         buffer_printf(&s->text, "process %u did %s first", t->h->process[t->op[a]], from);
     }
+    static const char *const kinds[] = {
+        [EDGE_WW] = "ww", [EDGE_WR] = "wr", [EDGE_RW] = "rw", [EDGE_PROCESS] = "process", [EDGE_REALTIME] = "realtime"};
+    result_edge(s->out, t->op[a], t->op[b], kinds[kind], buffer_text(&s->text) + begin);
     buffer_printf(&s->text, "\n");
 }
 
@@ -248,7 +263,8 @@ static void tell_plain(struct teller *s, uint32_t anomaly, const struct finding 
 
 void findings_explain(const struct tables *t, const struct findings *f, uint32_t anomaly, struct check_result *out) {
     const struct finding *n = &f->of[anomaly];
-    struct teller s = {.t = t, .txns = n->txns, .count = n->txns[1] == NONE || n->txns[1] == n->txns[0] ? 1 : 2};
+    struct teller s = {
+        .t = t, .out = out, .txns = n->txns, .count = n->txns[1] == NONE || n->txns[1] == n->txns[0] ? 1 : 2};
     if (n->cycle) {
         s.txns = n->cycle;
         s.count = n->length;

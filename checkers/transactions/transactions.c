@@ -100,10 +100,9 @@ static enum decision certify(struct tables *t, const struct graph *g, struct fin
     return certify_snapshots(t, g, order);
 }
 
-static void conclude(struct tables *t, const struct graph *g, struct findings *f, uint32_t model,
+static void conclude(struct tables *t, const struct graph *g, struct findings *f, const char *name,
                      const uint32_t *position, bool guessed, struct check_result *out) {
-    size_t count;
-    const char *name = consistency_names(&count)[model];
+    uint32_t model = consistency_find(name);
     uint32_t ruled_out = consistency_ruled_out(f->seen, t->workload);
     if (ruled_out >> model & 1) {
         set_invalid(t, f, model, ruled_out, out);
@@ -125,40 +124,101 @@ static void conclude(struct tables *t, const struct graph *g, struct findings *f
     }
 }
 
-void check_transactions(const struct history *h, enum transactions_workload workload, const char *consistency,
-                        const struct check_options *o, struct check_result *out) {
-    bool lists = workload == TRANSACTIONS_LIST_APPEND, guessed = true;
+/* By the graph of dependencies. */
+static void judge_by_graph(struct tables *t, struct findings *f, const char *name, bool guessed, bool done,
+                           struct pairs *updates, struct check_result *out) {
+    uint32_t model = consistency_find(name), *position = NULL;
+    bool snapshots = consistency_needs_serial(model) || consistency_needs_snapshots(model);
+    enum order order = consistency_order(model);
+    struct graph g = {0};
+    if (done && t->workload == TRANSACTIONS_RW_REGISTER) done = rw_register_order(t, order, snapshots, updates);
+    pairs_free(updates);
+    if (done && graph_make(&g, t)) {
+        cycles_find(&g, order, f, &position);
+        if (f->seen) lost_updates(t, f);
+    }
+    conclude(t, &g, f, name, position, guessed, out);
+    bool sequential =
+        order == ORDER_PROCESS && consistency_needs_serial(model) && t->workload != TRANSACTIONS_LIST_APPEND;
+    if (out->verdict == VERDICT_UNKNOWN && sequential && t->budget->state == BUDGET_LEFT)
+        sequential_refute(t, name, out);
+    free(position);
+    graph_free(&g);
+}
+
+static void judge_causal(const struct tables *t, const struct findings *f, const char *name, struct check_result *out) {
+    uint32_t gravest = 0;
+    if (t->budget->state != BUDGET_LEFT) {
+        tables_unknown(t, out);
+    } else if (f->seen == 0) {
+        causal_judge(t, (enum causal_kind)causal_find(name), out);
+    } else {
+        struct buffer what = {0};
+        while (!(f->seen >> gravest & 1)) gravest++;
+        print_findings(f, &what);
+        result_set(out, VERDICT_INVALID, "%s: not %s", buffer_text(&what), name);
+        findings_explain(t, f, gravest, out);
+        buffer_free(&what);
+    }
+}
+
+static bool nothing_succeeded(const struct tables *t) {
+    for (uint32_t txn = 0; txn < t->count; txn++)
+        if (t->status[txn] == OP_OK) return false;
+    return true;
+}
+
+static void judge_tables(struct tables *t, const char *name, struct check_result *out) {
+    bool lists = t->workload == TRANSACTIONS_LIST_APPEND, guessed = true;
+    struct findings f = {0};
+    struct pairs updates = {.budget = t->budget};
+    bool done = lists ? list_append_order(t, &f, &guessed) : rw_register_reads(t, &f, &updates);
+    if (nothing_succeeded(t)) {
+        result_set(out, VERDICT_UNKNOWN, "no transaction succeeded, so there is nothing to check");
+    } else if (done && !f.seen && witness_find(t)) {
+        set_valid(t, &f, name, 0, out);
+    } else if (consistency_find(name) == NONE) {
+        judge_causal(t, &f, name, out);
+    } else {
+        judge_by_graph(t, &f, name, guessed, done, &updates, out);
+    }
+    pairs_free(&updates);
+    findings_free(&f);
+}
+
+struct question {
+    enum transactions_workload workload;
+    const char *consistency;
+};
+
+static void judge_transactions(const void *what, const struct history *h, const struct check_options *o,
+                               struct check_result *out) {
+    const struct question *question = what;
+    const char *name = question->consistency ? question->consistency : "strict-serializable";
+    bool lists = question->workload == TRANSACTIONS_LIST_APPEND;
     result_start(out, lists ? "list-append" : "rw-register");
-    uint32_t model = consistency_find(consistency ? consistency : "strict-serializable");
-    if (model == NONE) {
-        result_set(out, VERDICT_UNKNOWN, "there is no consistency model \"%s\"", consistency);
+    if (!consistency_known(name)) {
+        result_set(out, VERDICT_UNKNOWN, "there is no consistency model \"%s\"", name);
+        return;
+    }
+    if (lists && consistency_find(name) == NONE) {
+        result_set(out, VERDICT_UNKNOWN, "%s is judged of registers, not of lists", name);
         return;
     }
     if (!history_trusted(h, out)) return;
     struct budget budget = budget_of(o);
     struct tables t;
-    struct graph g = {0};
-    struct findings f = {0};
-    uint32_t *position = NULL;
-    enum order order = consistency_order(model);
-    bool snapshots = consistency_needs_serial(model) || consistency_needs_snapshots(model);
-    bool read = tables_read(&t, h, workload, true, &budget);
-    bool done = read && (lists ? list_append_order(&t, &f, &guessed) : rw_register_order(&t, order, snapshots, &f));
-    if (done && graph_make(&g, &t)) {
-        cycles_find(&g, order, &f, &position);
-        if (f.seen) lost_updates(&t, &f);
-    }
-    uint32_t ok = 0;
-    for (uint32_t txn = 0; read && txn < t.count; txn++) ok += t.status[txn] == OP_OK;
-    if (!read) {
-        tables_unknown(&t, out);
-    } else if (ok == 0) {
-        result_set(out, VERDICT_UNKNOWN, "no transaction succeeded, so there is nothing to check");
+    if (tables_read(&t, h, question->workload, true, &budget)) {
+        judge_tables(&t, name, out);
     } else {
-        conclude(&t, &g, &f, model, position, guessed, out);
+        tables_unknown(&t, out);
     }
-    free(position);
-    findings_free(&f);
-    graph_free(&g);
     tables_free(&t);
+}
+
+void check_transactions(const struct history *h, enum transactions_workload workload, const char *consistency,
+                        const struct check_options *o, struct check_result *out) {
+    const struct question question = {workload, consistency};
+    const struct evidence e = {.check = judge_transactions, .what = &question, .words = KEEP_DETAIL};
+    check_with_evidence(h, &e, o, out);
 }

@@ -42,6 +42,7 @@ enum option { /* what a command takes; OPTION_BIT of struct command.options */
               OPTION_JUNIT,
               OPTION_MODEL,
               OPTION_CONSISTENCY,
+              OPTION_INITIAL,
               OPTION_OPS,
               OPTION_OUT,
               OPTION_NO_REPORT,
@@ -58,7 +59,9 @@ enum option { /* what a command takes; OPTION_BIT of struct command.options */
               OPTION_PCAP_SNAP,
               OPTION_RECORD,
               OPTION_FORMAT,
+              OPTION_NO_EXPLAIN,
               OPTION_TO,
+              OPTION_HTML,
               OPTION_OUTPUT,
               OPTION_QUIET,
               OPTION_JSON,
@@ -75,8 +78,8 @@ struct cli { /* a parsed command line */
     const char *arguments[ARGUMENTS_MAX];
     size_t arguments_count;
     uint64_t given; /* mask of options that were there */
-    const char *target, *world, *mutant, *out, *junit, *write, *model, *consistency, *node, *trace, *nodes, *mix,
-        *output;
+    const char *target, *world, *mutant, *out, *junit, *write, *model, *consistency, *initial, *node, *trace, *nodes,
+        *mix, *output, *html;
     enum history_format format, to;
     uint64_t seed, time_ns, for_ns, timeout_ns, seconds_ns;
     struct seed_range seeds;
@@ -86,7 +89,7 @@ struct cli { /* a parsed command line */
     size_t sets_count;
     uint32_t without;
     uint32_t ops_shown;
-    bool json, quiet, no_report, no_invariants, keep_going, pcap, record;
+    bool json, quiet, no_explain, no_report, no_invariants, keep_going, pcap, record;
     int argc; /* of a command with options of its own: the words from its name on */
     char **argv;
     char *words; /* what an option string (a pragma) was split into; owned */

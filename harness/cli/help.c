@@ -96,13 +96,18 @@ static const struct command check_command = {
         "  {\"process\":0,\"type\":\"invoke\",\"f\":\"write\",\"key\":\"x\",\"value\":1,\"time\":10}\n"
         "  {\"process\":0,\"type\":\"ok\",\"f\":\"write\",\"key\":\"x\",\"value\":1,\"time\":20}\n"
         "The model is one of `harrow models`, or a file in Lua with a model of your own (docs/checkers.md). Without\n"
-        "--model, the first one that understands every operation is taken. A run that was interrupted can be\n"
-        "checked too.\n\n"
+        "--model, the first one that understands every operation is taken, and it is said which. A run that was\n"
+        "interrupted can be checked too. With --consistency it need not be linearizable, but sequential, causal, "
+        "...\n\n"
         "  harrow check history.jsonl --model register\n"
-        "  harrow check store/latest/history.edn --model cas-register\n"
+        "  harrow check store/latest/history.edn\n"
+        "  harrow check store/latest/history.edn --model cas-register --initial 0\n"
         "  harrow check history.jsonl --model my-queue.lua\n"
+        "  harrow check history.jsonl --consistency causal\n"
+        "  harrow check history.jsonl --html counterexample.html\n"
         "  harrow check last\n",
-    .options = COMMON | OPT(MODEL) | OPT(CONSISTENCY) | OPT(OUT) | OPT(FORMAT),
+    .options =
+        COMMON | OPT(MODEL) | OPT(CONSISTENCY) | OPT(INITIAL) | OPT(OUT) | OPT(FORMAT) | OPT(HTML) | OPT(NO_EXPLAIN),
     .arguments_min = 1,
     .arguments_max = 1,
     .run = command_check,

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "checkers/transactions/transactions.h"
 #include "harness/embedded.h"
 #include "targets/foreign/foreign.h"
 
@@ -119,15 +120,32 @@ int command_mutants(struct cli *c) {
     return EXIT_VALID;
 }
 
+static json_t *consistency_list(void) {
+    json_t *list = json_array();
+    for (size_t i = 0; consistency_name(i); i++) json_array_append_new(list, json_string(consistency_name(i)));
+    return list;
+}
+
+static void print_consistencies(void) {
+    printf("\nWhat --consistency takes, for list-append and rw-register:\n");
+    for (size_t i = 0; consistency_name(i); i++) printf("  %-34s %s\n", consistency_name(i), consistency_doc(i));
+}
+
 int command_models(struct cli *c) {
     size_t count = 0;
     const struct checker *all = checkers_all(&count);
     json_t *array = json_array();
     for (size_t i = 0; i < count; i++) {
-        json_array_append_new(array, json_pack("{s:s, s:s, s:s}", "name", all[i].name, "doc", all[i].doc, "operations",
-                                               all[i].functions));
-        if (!c->json) printf("%-18s %s: %s\n", all[i].name, all[i].doc, all[i].functions);
+        const char *also = all[i].also ? all[i].also : "";
+        json_t *row = json_pack("{s:s, s:s, s:s, s:s}", "name", all[i].name, "also", also, "doc", all[i].doc,
+                                "operations", all[i].functions);
+        if (all[i].takes_consistency) json_object_set_new(row, "consistency", consistency_list());
+        json_array_append_new(array, row);
+        if (c->json) continue;
+        printf("%-18s %s: %s%s%s%s\n", all[i].name, all[i].doc, all[i].functions, *also ? " (also: " : "", also,
+               *also ? ")" : "");
     }
+    if (!c->json) print_consistencies();
     if (c->json)
         cli_print_json(array);
     else

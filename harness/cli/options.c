@@ -27,7 +27,8 @@ static const struct option_row rows[OPTIONS_COUNT] = {
     [OPTION_WRITE] = {"write", 0, "FILE.lua", "write a failure out as a scenario that pins it"},
     [OPTION_JUNIT] = {"junit", 0, "FILE", "write the results as JUnit XML"},
     [OPTION_MODEL] = {"model", 0, "NAME", "what the operations mean (harrow models), or a file in Lua that says so"},
-    [OPTION_CONSISTENCY] = {"consistency", 0, "NAME", "transactions: what they must satisfy; strict-serializable"},
+    [OPTION_CONSISTENCY] = {"consistency", 0, "NAME", "what must hold: causal, sequential, ... (harrow models)"},
+    [OPTION_INITIAL] = {"initial", 0, "VALUE", "what a register holds at first, as JSON; default null: nothing"},
     [OPTION_OPS] = {"ops", 0, "all|N", "how many operations to show; default the last 20"},
     [OPTION_OUT] = {"out", 'o', "DIR", "the store; default ./store"},
     [OPTION_NO_REPORT] = {"no-report", 0, NULL, "store the run, build no report"},
@@ -44,8 +45,11 @@ static const struct option_row rows[OPTIONS_COUNT] = {
     [OPTION_PCAP] = {"pcap", 0, NULL, "local world: a pcap file of each endpoint's frames, in the run's folder"},
     [OPTION_PCAP_SNAP] = {"pcap-snap", 0, "N", "--pcap with this many bytes of each frame, 16 to 2048; default 128"},
     [OPTION_RECORD] = {"record", 0, NULL, "local world: record each bundled node's inputs (replay --node)"},
-    [OPTION_FORMAT] = {"format", 0, "NAME", "jsonl, edn, porcupine-etcd or porcupine-kv; default: by content"},
+    [OPTION_FORMAT] = {"format", 0, "NAME",
+                       "jsonl, edn, jepsen-txt, porcupine-etcd or porcupine-kv; default: by content"},
+    [OPTION_NO_EXPLAIN] = {"no-explain", 0, NULL, "the verdict alone, without a counterexample: quicker"},
     [OPTION_TO] = {"to", 0, "jsonl|edn", "the format to write; default jsonl"},
+    [OPTION_HTML] = {"html", 0, "FILE", "write the verdict as a page, with a picture of the counterexample"},
     [OPTION_OUTPUT] = {"output", 'o', "FILE", "where to write; default: standard output"},
     [OPTION_QUIET] = {"quiet", 'q', NULL, "the verdict and how to replay it, no more"},
     [OPTION_JSON] = {"json", 0, NULL, "one JSON object on standard output"},
@@ -191,6 +195,8 @@ static int apply(struct cli *c, enum option o, char *value) {
     case OPTION_WRITE: return set_text(&c->write, value);
     case OPTION_MODEL: return set_text(&c->model, value);
     case OPTION_CONSISTENCY: return set_text(&c->consistency, value);
+    case OPTION_INITIAL: return set_text(&c->initial, value);
+    case OPTION_HTML: return set_text(&c->html, value);
     case OPTION_NODE: return set_text(&c->node, value);
     case OPTION_TRACE: return set_text(&c->trace, value);
     case OPTION_NODES: return set_text(&c->nodes, value);
@@ -238,6 +244,7 @@ static int apply(struct cli *c, enum option o, char *value) {
     case OPTION_NO_INVARIANTS: c->no_invariants = true; return 0;
     case OPTION_KEEP_GOING: c->keep_going = true; return 0;
     case OPTION_NO_REPORT: c->no_report = true; return 0;
+    case OPTION_NO_EXPLAIN: c->no_explain = true; return 0;
     case OPTION_QUIET: c->quiet = true; return 0;
     case OPTION_JSON: c->json = true; return 0;
     case OPTIONS_COUNT: break;

@@ -84,6 +84,13 @@ static void judge_linearizable(struct runner *r, const struct scenario_check *k,
                        : xstrdup("no model covers transactions and custom operations; name one, or check them in Lua");
 }
 
+static void judge_named(struct runner *r, const struct scenario_check *k, struct check_result *out) {
+    const struct checker *c = checker_find(k->model);
+    struct check_options o = r->options->check;
+    o.consistency = k->consistency;
+    c->check(c, r->history, &o, out);
+}
+
 static void judge_scenario_check(struct runner *r, const struct scenario_check *k, struct check_result *out) {
     const struct history *h = r->history;
     switch (k->kind) {
@@ -94,6 +101,7 @@ static void judge_scenario_check(struct runner *r, const struct scenario_check *
     case CHECK_LATENCY: check_latency(h, k->within_ns, out); break;
     case CHECK_LUA: script_check(r->script, k->lua_index, h, out); break;
     case CHECK_MODEL: script_check_model(r->script, k->lua_index, h, &r->options->check, out); break;
+    case CHECK_NAMED: judge_named(r, k, out); break;
     }
     name_it(out, k->name ? k->name : "check");
 }

@@ -145,6 +145,14 @@ void script_functions(lua_State *L, const luaL_Reg *functions);
 /* The candidate nearest to a misspelt word, or NULL when none is near. */
 const char *script_nearest(const char *word, const char *const *candidates, size_t count);
 const char *script_type_name(lua_State *L, int at); /* for messages: never an address */
+/* Makes the table at the top raise an error where a field is read that such a table never has: a misspelt field that is
+ * nil would make a check pass. */
+struct sealed {
+    const char *type, *what; /* unique; for messages: "an operation" */
+    const char *const *fields;
+    size_t fields_count;
+};
+void script_seal(lua_State *L, const struct sealed *kind);
 
 /* --- region.c --- */
 
@@ -262,8 +270,13 @@ void generators_core(lua_State *L); /* as cluster_core */
 
 /* --- model.c, states.c --- */
 
+/* The types of the operations that a model is given; a state may hold them as plain data. */
+#define MODEL_OPERATION "harrow.model-operation"
+#define MODEL_OPERATION_OF_PROCESS "harrow.model-operation-of-process"
+
 /* Raises unless the table at `at` has the functions of a model. */
 void model_check_table(lua_State *L, int at, const char *what);
+#define STATE_BYTES_MAX ((size_t)1 << 20) /* of the text of a state, about */
 /* The value at `at` as a text; `what` is what messages call it. Raises if it is not plain data. */
 void state_write(lua_State *L, int at, struct buffer *out, const char *what);
 void state_push(lua_State *L, struct bytes state);        /* the value again */

@@ -10,15 +10,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define STATE_OVERHEAD_BYTES 64 /* of the table of states, for each */
-#define MEMORY_SHARE 4          /* a step may take this part of the memory allowed, if that is less than usual */
+#define MEMORY_SHARE 4 /* a step may take this part of the memory allowed, if that is less than usual */
 
 struct lua_model {
     struct script *script;
     int index; /* in the list of checks */
     struct prng prng;
     struct history *states, *objects; /* their strings are the texts; the ids are the numbers */
-    uint64_t states_bytes;
     struct buffer text;
     struct step_model steps;
 };
@@ -52,6 +50,16 @@ static void set_field_value(lua_State *L, const char *field, const struct histor
     lua_setfield(L, -2, field);
 }
 
+static const char *const op_fields[] = {"argument", "f", "key", "result", "status", "process"};
+static const struct sealed op_sealed = {.type = MODEL_OPERATION,
+                                        .what = "an operation",
+                                        .fields = op_fields,
+                                        .fields_count = sizeof op_fields / sizeof *op_fields - 1};
+static const struct sealed op_of_process_sealed = {.type = MODEL_OPERATION_OF_PROCESS,
+                                                   .what = "an operation",
+                                                   .fields = op_fields,
+                                                   .fields_count = sizeof op_fields / sizeof *op_fields};
+
 /* The operation as a model sees it. A failed cas is stepped through only when it saw a value: it is a read of that. */
 static void push_model_op(lua_State *L, const struct lua_model *m, const struct history *h, uint32_t op, bool step) {
     static const char *const statuses[] = {
@@ -73,6 +81,7 @@ static void push_model_op(lua_State *L, const struct lua_model *m, const struct 
         lua_pushinteger(L, h->process[op]);
         lua_setfield(L, -2, "process");
     }
+    script_seal(L, m->steps.by_process ? &op_of_process_sealed : &op_sealed);
 }
 
 static uint32_t intern_text(struct history *texts, const struct buffer *text) {
@@ -81,11 +90,8 @@ static uint32_t intern_text(struct history *texts, const struct buffer *text) {
 
 /* The number of the state at the top. */
 static uint32_t take_state(lua_State *L, struct lua_model *m) {
-    uint32_t before = m->states->strings.count;
     state_write(L, -1, &m->text, "the state of a model");
-    uint32_t state = intern_text(m->states, &m->text);
-    if (m->states->strings.count > before) m->states_bytes += m->text.size + STATE_OVERHEAD_BYTES;
-    return state;
+    return intern_text(m->states, &m->text);
 }
 
 static int init_body(lua_State *L) {
@@ -181,9 +187,18 @@ static void model_print_state(void *context, uint32_t state, struct buffer *out)
     state_print(history_text_bytes(m->states, state), out);
 }
 
+/* One more text included, as large as it can be. */
+static uint64_t texts_bytes(const struct history *texts) {
+    const struct strings *s = &texts->strings;
+    uint64_t capacity = s->count < s->capacity ? s->capacity : 2 * (uint64_t)s->capacity;
+    return s->arena.held_bytes + capacity * (sizeof *s->texts + sizeof *s->sizes) + map64_bytes(&s->by_hash, 1);
+}
+
+/* What Lua may hold, too: its part of the memory allowed is not to be had twice. */
 static uint64_t model_memory(void *context) {
     const struct lua_model *m = context;
-    return m->states_bytes;
+    size_t text_max = m->script->memory_max < STATE_BYTES_MAX ? m->script->memory_max : STATE_BYTES_MAX;
+    return texts_bytes(m->states) + texts_bytes(m->objects) + m->text.capacity + text_max + m->script->memory_max;
 }
 
 /* --- reading a model ---------------------------------------------------------------------------------------------- */

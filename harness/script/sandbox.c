@@ -224,6 +224,35 @@ static int global_write(lua_State *L) {
     script_fail(L, "assignment to undeclared global '%s'; write local", text_of(L, 2));
 }
 
+static int sealed_field(lua_State *L) {
+    const struct sealed *kind = lua_touserdata(L, lua_upvalueindex(1));
+    if (lua_type(L, 2) != LUA_TSTRING) return 0;
+    const char *field = lua_tostring(L, 2);
+    for (size_t i = 0; i < kind->fields_count; i++)
+        if (strcmp(field, kind->fields[i]) == 0) return 0; /* this one has none */
+    const char *near = script_nearest(field, kind->fields, kind->fields_count);
+    if (near) script_fail(L, "%s has no field '%s'; did you mean '%s'?", kind->what, text_of(L, 2), near);
+    luaL_Buffer all;
+    luaL_buffinit(L, &all);
+    for (size_t i = 0; i < kind->fields_count; i++) {
+        if (i) luaL_addstring(&all, ", ");
+        luaL_addstring(&all, kind->fields[i]);
+    }
+    luaL_pushresult(&all);
+    script_fail(L, "%s has no field '%s'; it has %s", kind->what, text_of(L, 2), lua_tostring(L, -1));
+}
+
+void script_seal(lua_State *L, const struct sealed *kind) {
+    if (luaL_newmetatable(L, kind->type)) {
+        lua_pushlightuserdata(L, (void *)kind);
+        lua_pushcclosure(L, sealed_field, 1);
+        lua_setfield(L, -2, "__index");
+        lua_pushboolean(L, false);
+        lua_setfield(L, -2, "__metatable");
+    }
+    lua_setmetatable(L, -2);
+}
+
 static int guarded_setmetatable(lua_State *L) {
     luaL_checktype(L, 1, LUA_TTABLE);
     if (lua_istable(L, 2)) {

@@ -31,13 +31,15 @@ struct scenario_check {
         CHECK_AVAILABLE,
         CHECK_LATENCY,
         CHECK_LUA,
-        CHECK_MODEL
+        CHECK_MODEL,
+        CHECK_NAMED
     } kind;
     const char *name;
-    const char *model;  /* LINEARIZABLE: "" means by workload */
-    uint64_t within_ns; /* AVAILABLE, LATENCY */
-    bool during;        /* AVAILABLE */
-    int lua_index;      /* LUA, MODEL */
+    const char *model;       /* LINEARIZABLE: "" means by workload; NAMED: a row of checkers_all */
+    const char *consistency; /* NAMED: of transactions; NULL: the default */
+    uint64_t within_ns;      /* AVAILABLE, LATENCY */
+    bool during;             /* AVAILABLE */
+    int lua_index;           /* LUA, MODEL */
 };
 
 struct scenario { /* everything that is plain data; owned by the script */

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "checkers/transactions/transactions.h"
+
 #define RATE_MAX 1e6
 #define KEYS_MAX 100000
 #define CLIENTS_MAX 4096
@@ -188,11 +190,60 @@ static int new_latency(lua_State *L) {
     return 1;
 }
 
+#define NAMES_MAX 64u
+
+/* Raises an error: there is no such thing, and this is the nearest, or what lists them. */
+static void fail_unknown(lua_State *L, const char *what, const char *name, const char *const *names, size_t count) {
+    const char *nearest = script_nearest(name, names, count);
+    if (nearest) script_fail(L, "check: there is no %s '%s'; did you mean '%s'?", what, name, nearest);
+    script_fail(L, "check: there is no %s '%s'; `harrow models` lists them", what, name);
+}
+
+static const struct checker *checker_named(lua_State *L, const char *name) {
+    const struct checker *found = checker_find(name);
+    if (found) return found;
+    const char *names[NAMES_MAX];
+    size_t count;
+    const struct checker *all = checkers_all(&count);
+    if (count > NAMES_MAX) count = NAMES_MAX;
+    for (size_t i = 0; i < count; i++) names[i] = all[i].name;
+    fail_unknown(L, "check", name, names, count);
+    return NULL;
+}
+
+static void require_consistency(lua_State *L, const struct checker *c, const char *consistency) {
+    if (!c->takes_consistency) script_fail(L, "check: a consistency model means nothing to %s", c->name);
+    if (consistency_known(consistency)) return;
+    const char *names[NAMES_MAX];
+    size_t count = 0;
+    while (count < NAMES_MAX && (names[count] = consistency_name(count)) != NULL) count++;
+    fail_unknown(L, "consistency model", consistency, names, count);
+}
+
+/* check("list-append", { consistency = "serializable" }): one of `harrow models`. */
+static int new_named_check(lua_State *L) {
+    const struct checker *checker = checker_named(L, lua_tostring(L, 1));
+    const char *consistency = NULL;
+    if (lua_istable(L, 2)) {
+        struct fields f = fields_of(L, 2, "check");
+        if (fields_string(&f, "consistency", &consistency)) require_consistency(L, checker, consistency);
+        fields_end(&f, false);
+    }
+    struct scenario_check *c = new_check(L, CHECK_NAMED, checker->name);
+    c->model = checker->name;
+    c->consistency = consistency;
+    return 1;
+}
+
 static int new_lua_check(lua_State *L) {
     lua_settop(L, 2);
-    if (lua_type(L, 1) != LUA_TSTRING || lua_type(L, 2) != LUA_TFUNCTION) {
-        script_fail(L, "check: a name and a function are needed: check(\"name\", function(history) ... end)");
+    int type = lua_type(L, 2);
+    bool named = type == LUA_TNIL || type == LUA_TTABLE;
+    if (lua_type(L, 1) != LUA_TSTRING || (!named && type != LUA_TFUNCTION)) {
+        script_fail(L, "check: the name of a check is needed, as in check(\"sessions\"), or a name and a function: "
+                       "check(\"name\", function(history) ... end)");
     }
+    if (named) return new_named_check(L);
     size_t size;
     const char *name = lua_tolstring(L, 1, &size);
     new_check(L, CHECK_LUA, arena_copy(&script_of(L)->arena, name, size + 1));

@@ -6,7 +6,6 @@
 
 #include <stdlib.h>
 
-#define STATE_BYTES_MAX ((size_t)1 << 20)
 #define STATE_DEPTH_MAX 64
 #define BYTES_PER_INSTRUCTION 16 /* what writing costs, in the currency of the budget */
 
@@ -101,6 +100,15 @@ static void write_map(lua_State *L, int at, size_t count, struct buffer *out, co
     lua_pop(L, 2);
 }
 
+/* Of what is the metatable at the top? Pops it. */
+static bool is_operation(lua_State *L) {
+    luaL_getmetatable(L, MODEL_OPERATION);
+    luaL_getmetatable(L, MODEL_OPERATION_OF_PROCESS);
+    bool is = lua_rawequal(L, -3, -2) || lua_rawequal(L, -3, -1);
+    lua_pop(L, 3);
+    return is;
+}
+
 static void write_table(lua_State *L, int at, struct buffer *out, const char *what, int depth) {
     size_t pairs;
     if (depth == STATE_DEPTH_MAX) {
@@ -108,7 +116,7 @@ static void write_table(lua_State *L, int at, struct buffer *out, const char *wh
                        STATE_DEPTH_MAX);
     }
     luaL_checkstack(L, 6, NULL);
-    if (lua_getmetatable(L, at)) {
+    if (lua_getmetatable(L, at) && !is_operation(L)) {
         script_fail_at(L, 0, "%s is plain data, but a table in it has a metatable", what);
     }
     size_t count = list_length(L, at, &pairs);

@@ -31,6 +31,13 @@ static void set_integer(lua_State *L, const char *field, lua_Integer value) {
     lua_setfield(L, -2, field);
 }
 
+static const char *const op_fields[] = {"argument", "completed", "error", "f",       "final",  "index", "intended",
+                                        "invoked",  "key",       "node",  "process", "result", "status"};
+static const struct sealed op_sealed = {.type = "harrow.operation",
+                                        .what = "an operation of the history",
+                                        .fields = op_fields,
+                                        .fields_count = sizeof op_fields / sizeof *op_fields};
+
 static void push_op(lua_State *L, const struct history *h, uint32_t op) {
     lua_createtable(L, 0, 13);
     set_integer(L, "index", (lua_Integer)op + 1);
@@ -51,6 +58,7 @@ static void push_op(lua_State *L, const struct history *h, uint32_t op) {
     set_seconds(L, "completed", h->complete_ns[op]);
     lua_pushboolean(L, h->final_phase[op]);
     lua_setfield(L, -2, "final");
+    script_seal(L, &op_sealed);
 }
 
 static int view_length(lua_State *L) {
@@ -101,11 +109,22 @@ static int next_op(lua_State *L) {
     return 1;
 }
 
+/* At 2. */
+static void check_filter(lua_State *L) {
+    static const char *const names[] = {"f", "key", "status", "final"};
+    if (!lua_istable(L, 2)) script_fail(L, "history:ops: the filter is a table such as { f = \"read\" }");
+    for (lua_pushnil(L); lua_next(L, 2); lua_pop(L, 1)) {
+        bool known = false;
+        for (size_t i = 0; i < sizeof names / sizeof *names && lua_type(L, -2) == LUA_TSTRING; i++)
+            known = known || strcmp(lua_tostring(L, -2), names[i]) == 0;
+        if (!known) script_fail(L, "history:ops: the filter knows f, key, status and final, not '%s'", text_of(L, -2));
+    }
+}
+
 static int view_ops(lua_State *L) {
     viewed(L);
     lua_settop(L, 2);
-    if (!lua_isnil(L, 2) && !lua_istable(L, 2))
-        script_fail(L, "history:ops: the filter is a table such as { f = \"read\" }");
+    if (!lua_isnil(L, 2)) check_filter(L);
     lua_pushinteger(L, 0);
     lua_pushvalue(L, 2);
     lua_pushcclosure(L, next_op, 2);

@@ -306,18 +306,6 @@ bool process_kill(struct process *p) {
     return collect(p, true);
 }
 
-bool process_terminate(struct process *p, uint64_t timeout_ns) {
-    uint64_t end_ns = monotonic_ns() + timeout_ns;
-    process_signal(p, SIGTERM);
-    while (!collect(p, false)) {
-        uint64_t now = monotonic_ns();
-        if (now >= end_ns) return !process_kill(p);
-        struct timespec left = {(time_t)((end_ns - now) / NS_PER_S), (long)((end_ns - now) % NS_PER_S)};
-        ppoll(&(struct pollfd){.fd = p->pidfd, .events = POLLIN}, 1, &left, NULL);
-    }
-    return true;
-}
-
 /* --- stopping ----------------------------------------------------------------------------------------------------- */
 
 static bool is_stopped_state(char state) {

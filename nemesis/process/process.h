@@ -50,8 +50,6 @@ void process_signal(struct process *p, int signal);
 /* kill -9 for it and its process group, and wait for its end; returns whether it is dead now (false: it was
  * already). */
 bool process_kill(struct process *p);
-/* SIGTERM, then SIGKILL after timeout_ns; waits. True: it ended by itself. */
-bool process_terminate(struct process *p, uint64_t timeout_ns);
 /* Stops and continues its process group; returns when /proc says so of all its threads, or it is dead, or after 5 s.
  * process_pause: whether it stands still. */
 bool process_pause(struct process *p);

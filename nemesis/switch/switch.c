@@ -119,17 +119,6 @@ static int port_open(struct net_switch *s, uint8_t endpoint, struct error *e) {
     return 0;
 }
 
-int switch_port_reopen(struct net_switch *s, uint8_t endpoint, struct error *e) {
-    if (endpoint >= s->options.endpoints)
-        return error_set(e, "the switch has no endpoint %u, only %u", endpoint, s->options.endpoints);
-    switch_enter(s);
-    port_close(s, endpoint);
-    int status = port_open(s, endpoint, e);
-    if (!status) log_event(s, "port_reopen", "{s:i}", "endpoint", (int)endpoint);
-    switch_leave(s);
-    return status;
-}
-
 /* --- the thread --- */
 
 static void housekeeping(struct net_switch *s) {

@@ -57,9 +57,6 @@ uint32_t switch_rule_add(struct net_switch *s, const uint32_t links[ENDPOINTS_MA
                          const struct link_condition *condition, const char *filter, struct error *e);
 /* Evidence as in fault.h: frames that were offered to the rule's links (and matched), and those it marked. */
 struct fault_evidence switch_rule_remove(struct net_switch *s, uint32_t rule);
-/* Restores an endpoint after its namespace was made anew: reopens the port, in the network namespace of the calling
- * thread. 0, or -1 with e set. */
-int switch_port_reopen(struct net_switch *s, uint8_t endpoint, struct error *e);
 
 void switch_counters(struct net_switch *s, uint8_t from, uint8_t to, struct link_counters *out);
 /* Late windows since the last call, in order; returns how many were written. A release that was very late makes all

@@ -17,11 +17,10 @@ struct channel {
     const struct channel_events *events;
     void *ctx;
     int fd;
-    bool connected, closing, paused, blocked; /* blocked: the kernel took less than there was */
-    struct buffer in;                         /* the beginning of a frame */
+    bool connected, closing, blocked; /* blocked: the kernel took less than there was */
+    struct buffer in;                 /* the beginning of a frame */
     struct buffer out;
     size_t out_sent, out_bytes_max, held_bytes;
-    uint64_t last_received_ns, frames_received;
     struct channel *next, **link; /* in the list of dirty ones; link NULL: not there */
 };
 
@@ -81,7 +80,7 @@ static void fail(struct channel *c, const char *why) {
 static void on_ready(uv_poll_t *poll, int status, int events);
 
 static void watch(struct channel *c) {
-    int events = (c->connected && !c->paused ? UV_READABLE : 0) | (!c->connected || c->blocked ? UV_WRITABLE : 0);
+    int events = (c->connected ? UV_READABLE : 0) | (!c->connected || c->blocked ? UV_WRITABLE : 0);
     if (events)
         uv_poll_start(&c->poll, events, on_ready);
     else
@@ -151,7 +150,6 @@ static size_t deliver(struct channel *c, struct bytes data) {
         if (size < 0) fail(c, why);
         if (size <= 0) break;
         done += (size_t)size;
-        c->frames_received++;
         c->hub->frames_in++;
         c->events->on_frame(c->ctx, c, type, payload);
     }
@@ -169,7 +167,6 @@ static bool receive(struct channel *c, struct buffer *b, size_t most) {
     }
     b->size += (size_t)n;
     c->hub->bytes_in += (uint64_t)n;
-    c->last_received_ns = uv_hrtime();
     return true;
 }
 
@@ -234,7 +231,6 @@ static struct channel *new_channel(struct channel_hub *hub, int fd, bool connect
     c->out_bytes_max = out_bytes_max;
     c->events = ev;
     c->ctx = ctx;
-    c->last_received_ns = uv_hrtime();
     int one = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); /* not a TCP socket: nothing to set */
     int rc = uv_poll_init(hub->loop, &c->poll, fd);
@@ -280,20 +276,6 @@ size_t channel_queued_bytes(const struct channel *c) {
 
 size_t channel_held_bytes(const struct channel *c) {
     return c->held_bytes;
-}
-
-uint64_t channel_last_received_ns(const struct channel *c) {
-    return c->last_received_ns;
-}
-
-uint64_t channel_frames_received(const struct channel *c) {
-    return c->frames_received;
-}
-
-void channel_pause(struct channel *c, bool paused) {
-    if (c->closing || c->paused == paused) return;
-    c->paused = paused;
-    watch(c);
 }
 
 /* --- the hub ------------------------------------------------------------------------------------------------------ */

@@ -46,11 +46,6 @@ int channel_fd(const struct channel *c); /* for socket options; stays the channe
 bool channel_connected(const struct channel *c);
 size_t channel_queued_bytes(const struct channel *c);
 size_t channel_held_bytes(const struct channel *c); /* its share of the hub's */
-uint64_t
-channel_last_received_ns(const struct channel *c); /* uv_hrtime of the last byte; when it was opened, if none */
-uint64_t channel_frames_received(const struct channel *c);
-/* Reads no more until resumed: back pressure. Frames that were read already still come. */
-void channel_pause(struct channel *c, bool paused);
 void channel_close(struct channel *c); /* what is queued is lost; no event follows; freed on the loop's next turn */
 
 #endif
