@@ -12,7 +12,7 @@
 #define REST_FIRST 64u
 
 const char *const events_type_names[4] = {"invoke", "ok", "fail", "info"};
-const char *const events_role_names[3] = {"follower", "candidate", "leader"};
+const char *const events_role_names[ROLES] = {"follower", "candidate", "leader", "peer"};
 const char *const events_sample_names[SAMPLE_KINDS] = {"role", "node-down", "node-up", "log", "late", "link"};
 
 void events_start(struct events *ev, struct history *h, enum events_clock clock) {
@@ -43,7 +43,7 @@ int events_sample_kind(struct bytes name) {
 }
 
 int events_role(struct bytes name) {
-    return name_index(name, events_role_names, 3);
+    return name_index(name, events_role_names, ROLES);
 }
 
 uint8_t events_node(struct bytes name) {

@@ -82,7 +82,8 @@ uint8_t events_node(struct bytes name);
 /* Kinds of samples and roles by their names; -1 for others. */
 int events_sample_kind(struct bytes name);
 int events_role(struct bytes name);
-extern const char *const events_sample_names[SAMPLE_KINDS], *const events_role_names[3], *const events_type_names[4];
+extern const char *const events_sample_names[SAMPLE_KINDS], *const events_role_names[ROLES];
+extern const char *const events_type_names[4];
 
 /* Of each line; what is out of the ordinary is in events.c. */
 bool events_other_time(struct events *ev, bool given, uint64_t *time_ns);

@@ -266,7 +266,7 @@ void history_fault_end(struct history *h, uint32_t fault, uint64_t now_ns, uint6
 }
 
 void history_sample(struct history *h, struct sample s) {
-    assert(s.kind < SAMPLE_KINDS && s.role <= ROLE_LEADER);
+    assert(s.kind < SAMPLE_KINDS && s.role < ROLES);
     assert(s.text == NO_STRING || s.text < h->strings.count);
     if (h->samples_count == h->samples_capacity) {
         h->samples_capacity = grown(h->samples_capacity, ROWS_CAPACITY_FIRST);

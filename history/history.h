@@ -74,7 +74,7 @@ enum sample_kind {
     SAMPLE_LINK, /* what was counted on the link from `node`: to, offered, delivered, ...; names as in the report */
     SAMPLE_KINDS
 };
-enum role { ROLE_FOLLOWER, ROLE_CANDIDATE, ROLE_LEADER };
+enum role { ROLE_FOLLOWER, ROLE_CANDIDATE, ROLE_LEADER, ROLE_PEER /* none leads */, ROLES };
 #define LATE_WINDOW_NS (100 * NS_PER_MS) /* what one SAMPLE_LATE stands for */
 struct sample {                          /* an observation, mostly about a node */
     uint64_t time_ns;

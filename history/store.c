@@ -21,7 +21,7 @@ static const char opening[] = "opening the store";
 
 const char *const store_status_names[4] = {"pending", "ok", "fail", "info"};
 const char *const store_sample_names[SAMPLE_KINDS] = {"role", "node-down", "node-up", "log", "late", "link"};
-const char *const store_role_names[3] = {"follower", "candidate", "leader"};
+const char *const store_role_names[ROLES] = {"follower", "candidate", "leader", "peer"};
 
 int store_fail(const struct store *s, struct error *e, const char *doing) {
     const char *said = sqlite3_errmsg(s->db), *path = s->path;

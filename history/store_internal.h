@@ -66,6 +66,6 @@ int writer_lock(struct store *s, int64_t run_id, struct error *e);
 void writer_unlock(struct store *s, int64_t run_id);
 
 /* Values of the columns that hold names. */
-extern const char *const store_status_names[4], *const store_sample_names[SAMPLE_KINDS], *const store_role_names[3];
+extern const char *const store_status_names[4], *const store_sample_names[SAMPLE_KINDS], *const store_role_names[ROLES];
 
 #endif

@@ -300,7 +300,7 @@ static int load_sample(struct loader *l, sqlite3_stmt *row) {
     int64_t number = sqlite3_column_int64(row, 0);
     if (!load_name(row, 2, store_sample_names, SAMPLE_KINDS, &sample.kind)) return bad(l, "sample", number, "kind");
     if (!load_node(row, 3, &sample.node)) return bad(l, "sample", number, "node");
-    if (!load_name(row, 4, store_role_names, 3, &sample.role)) return bad(l, "sample", number, "role");
+    if (!load_name(row, 4, store_role_names, ROLES, &sample.role)) return bad(l, "sample", number, "role");
     history_sample(l->h, sample);
     return 0;
 }

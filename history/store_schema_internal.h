@@ -69,7 +69,7 @@ static const char store_schema[] =
     "  time_ns INTEGER NOT NULL,\n"
     "  kind TEXT NOT NULL,                    -- role, node-down, node-up, log, late, link\n"
     "  node INTEGER,\n"
-    "  role TEXT NOT NULL,                    -- follower, candidate, leader\n"
+    "  role TEXT NOT NULL,                    -- follower, candidate, leader, peer\n"
     "  term INTEGER NOT NULL,\n"
     "  text TEXT,\n"
     "  PRIMARY KEY (run_id, sample)\n"

@@ -36,20 +36,37 @@ end
 
 -- --- who is there ---
 
--- The live leader, or nil.
+-- Where no node leads, a live one chosen at random stands in for the leader, and the run's log says so.
+local function stand_in(cluster)
+  local peers = {}
+  for _, node in ipairs(cluster.nodes) do
+    local status = core.status(node)
+    if status.up and status.role == "peer" then peers[#peers + 1] = node end
+  end
+  if #peers == 0 then return nil end
+  if not cluster.leaderless then print("this target has no leader: where one is asked for, a random node stands in") end
+  cluster.leaderless = true
+  return choose(peers)
+end
+
+-- The live leader, or nil; of a target without leaders any live node.
 function Cluster:leader()
-  return core.leader()
+  return core.leader() or stand_in(self)
 end
 
 -- Sleeps until there is a leader, at most that many seconds; returns it, or nil.
 function Cluster:await_leader(timeout)
   local deadline = now() + (timeout or 30)
-  while not core.leader() and now() < deadline do sleep(0.01) end
-  return core.leader()
+  local leader = self:leader()
+  while not leader and now() < deadline do
+    sleep(0.01)
+    leader = self:leader()
+  end
+  return leader
 end
 
 function Cluster:followers()
-  return self:without(core.leader())
+  return self:without(self:leader())
 end
 
 function Cluster:random_node()

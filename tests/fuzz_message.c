@@ -1,140 +1,95 @@
-/* Fuzzes what a network can hand to raft: the decoder, the description, and a replica that is stepped with the bytes as
- * messages of its peers. A replica may refuse, or stop itself with EFFECT_FATAL; it must not crash, and what it sends
- * must decode.
+/* Fuzzes what a network can hand to a replica of any protocol: the decoder, the description, and a replica that is
+ * stepped with the bytes as messages of its peers. A replica may refuse, or stop itself with EFFECT_FATAL; it must not
+ * crash, its invariants must hold, and what it sends must be messages of the protocol.
  *
- * Input: a byte that chooses the replica's state, then messages, each led by a sender and a 16-bit length. */
+ * Input: a byte that chooses the protocol and how long its cluster ran before, then messages, each led by a sender and
+ * a 16-bit length; or, where the sender's byte says so, a message of that past, changed in one place. */
+#include "targets/node/replica.h"
+#include "tests/step_cluster.h"
+
+#include <stdio.h>
 #include <stdlib.h>
 
-#include "targets/protocols/raft/raft.h"
+enum { NODES = 3, VICTIM = 0, TEXT_BYTES = 64, PAST_MAX = 64 };
 
-enum { ENTRIES = 256, LOG_BYTES = 1 << 16, MESSAGE_BYTES = 4096 };
-
-static const struct config config = {
-    .self = 0,
-    .nodes = 3,
-    .seed = 7,
-    .election_timeout_ns = 300 * NS_PER_MS,
-    .heartbeat_ns = 50 * NS_PER_MS,
-    .clock_drift_ppm_max = 50000,
-    .reads = PROTOCOL_READ_INDEX,
-    .snapshot_entries = 20,
-    .snapshot_trailing = 5,
-    .limits = {.log_entries_max = ENTRIES,
-               .log_bytes_max = LOG_BYTES,
-               .entry_bytes_max = 1024,
-               .message_bytes_max = MESSAGE_BYTES,
-               .reads_max = 16,
-               .inflight_max = 8},
+struct past { /* messages to the victim, before it was left alone with the fuzzer */
+    uint8_t bytes[PAST_MAX][2048];
+    size_t size[PAST_MAX];
+    uint32_t count;
 };
 
-struct replica_under_test {
-    void *state;
-    struct effects fx;
-    uint64_t now_ns, last_index;
-    bool stopped;
-};
+static void describe(const struct protocol *p, struct bytes message, bool must_decode) {
+    char text[TEXT_BYTES];
+    size_t size = p->describe(message, text, sizeof text);
+    if (size >= sizeof text || text[size] != 0) abort();
+    if (must_decode && strcmp(text, "undecodable") == 0) abort();
+}
 
-/* Plays the driver: everything is durable at once, snapshots included, and every message sent must be well formed. */
-static void step(struct replica_under_test *r, struct event ev);
-
-static void carry_out(struct replica_under_test *r) {
-    uint32_t count = r->fx.count;
-    struct event later[4];
-    uint32_t laters = 0;
-    for (uint32_t i = 0; i < count && !r->stopped; i++) {
-        const struct effect *e = &r->fx.items[i];
-        struct raft_message m;
-        if (e->kind == EFFECT_SEND && !raft_message_decode(e->bytes, &m)) abort();
-        if (e->kind == EFFECT_APPEND) r->last_index = e->index;
-        if (e->kind == EFFECT_TRUNCATE) r->last_index = e->index - 1;
-        if (e->kind == EFFECT_FATAL) r->stopped = true;
-        bool received = e->kind == EFFECT_SNAPSHOT_RECEIVE && e->last;
-        if (received && e->reset) r->last_index = e->index;
-        if ((received || e->kind == EFFECT_SNAPSHOT_TAKE) && laters < 4) {
-            struct event ev = {.kind = received ? EVENT_SNAPSHOT_INSTALLED : EVENT_SNAPSHOT_TAKEN};
-            ev.snapshot.index = e->index;
-            ev.snapshot.term = e->term;
-            ev.snapshot.written = e->written;
-            later[laters++] = ev;
-        }
+/* What the victim said since is well formed; nobody hears it. */
+static void look_at_answers(struct step_cluster *c) {
+    for (size_t i = 0; i < c->messages_count; i++) {
+        if (c->messages[i].from == VICTIM) describe(c->protocol, c->messages[i].bytes, true);
+        free((void *)(uintptr_t)c->messages[i].bytes.data);
     }
-    for (uint32_t i = 0; i < laters && !r->stopped; i++) {
-        r->fx.snapshot_index = later[i].snapshot.index;
-        r->fx.snapshot_term = later[i].snapshot.term;
-        r->fx.snapshot = bytes_str("a snapshot");
-        step(r, later[i]);
+    c->messages_count = 0;
+}
+
+static void remember(struct step_cluster *c, struct past *past) {
+    for (size_t i = 0; i < c->messages_count && past->count < PAST_MAX; i++) {
+        const struct step_message *m = &c->messages[i];
+        if (m->to != VICTIM || m->bytes.size > sizeof past->bytes[0]) continue;
+        memcpy(past->bytes[past->count], m->bytes.data, m->bytes.size);
+        past->size[past->count++] = m->bytes.size;
     }
 }
 
-static void step(struct replica_under_test *r, struct event ev) {
-    ev.now_ns = r->now_ns += NS_PER_MS;
-    r->fx.count = r->fx.scratch_size = 0;
-    raft_protocol.step(r->state, &ev, &r->fx);
-    carry_out(r);
-    if (r->stopped) return;
-    struct event durable = {.kind = EVENT_PERSISTED, .now_ns = r->now_ns};
-    durable.persisted.written = r->fx.written;
-    durable.persisted.last_index = r->last_index;
-    r->fx.count = r->fx.scratch_size = 0;
-    raft_protocol.step(r->state, &durable, &r->fx);
-    carry_out(r);
-    if (!r->stopped && raft_protocol.check(r->state)) abort();
-}
-
-static void message(struct replica_under_test *r, uint8_t from, const struct raft_message *m) {
-    uint8_t bytes[256];
-    struct event ev = {.kind = EVENT_MESSAGE};
-    ev.message.from = from;
-    ev.message.bytes = bytes_of(bytes, raft_message_encode(m, bytes, sizeof bytes));
-    step(r, ev);
-}
-
-/* Lets it lose its leader and stand, and be elected where that is wanted. */
-static void prepare(struct replica_under_test *r, uint8_t how) {
-    if (how % 3 == 0) return;
-    r->now_ns += NS_PER_S;
-    step(r, (struct event){.kind = EVENT_TIMER});
-    if (how % 3 == 1) return;
-    struct probe p;
-    raft_protocol.probe(r->state, &p);
-    message(r, 1,
-            &(struct raft_message){.kind = RAFT_VOTE_REPLY, .pre_vote = true, .success = true, .term = p.term + 1});
-    message(r, 1, &(struct raft_message){.kind = RAFT_VOTE_REPLY, .success = true, .term = p.term + 1});
-    for (uint64_t i = 1; i <= 10; i++) {
-        struct event ev = {.kind = EVENT_PROPOSE};
-        ev.propose.token = i;
-        ev.propose.command = bytes_str("a command");
-        step(r, ev);
+/* Three replicas get to work, for a while; some of what they say is kept. */
+static void live(struct step_cluster *c, uint32_t ms, struct past *past) {
+    for (uint32_t t = 0; t < ms; t += 20) {
+        step_propose(c, (uint8_t)(t / 20 % NODES), t + 1, "a command");
+        remember(c, past);
+        step_run(c, 20 * NS_PER_MS);
     }
+    for (uint8_t i = 1; i < NODES; i++) c->node[i].up = false;
+}
+
+static struct bytes next_message(struct reader *r, struct past *past, uint8_t from) {
+    uint16_t word = read_u16(r);
+    if (from & 0x20 && past->count) {
+        uint32_t which = word % past->count;
+        uint8_t at = read_u8(r), flip = read_u8(r);
+        if (past->size[which]) past->bytes[which][at % past->size[which]] ^= flip;
+        return bytes_of(past->bytes[which], past->size[which]);
+    }
+    size_t left = r->size - r->offset, size = word < left ? word : left;
+    r->offset += size;
+    return bytes_of(r->data + r->offset - size, size);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    static struct past past;
     if (size < 1) return 0;
-    struct replica_under_test r = {.state = malloc(raft_protocol.state_size(&config)), .now_ns = NS_PER_S};
-    r.fx.capacity = raft_protocol.effects_needed(&config);
-    r.fx.items = malloc(r.fx.capacity * sizeof *r.fx.items);
-    r.fx.scratch_capacity = raft_protocol.scratch_needed(&config);
-    r.fx.scratch = malloc(r.fx.scratch_capacity);
-    struct durable nothing = {0};
-    raft_protocol.start(r.state, &config, &nothing, r.now_ns, &r.fx);
-    carry_out(&r);
-    prepare(&r, data[0]);
-    struct reader reader = {.data = data, .size = size, .offset = 1};
-    while (!r.stopped && size - reader.offset >= 3) {
-        uint8_t from = read_u8(&reader);
-        uint16_t length = read_u16(&reader);
-        size_t left = size - reader.offset;
+    size_t protocols = 0;
+    while (protocol_at(protocols)) protocols++;
+    struct config config = step_config();
+    config.limits.reads_max = 16;
+    struct step_cluster *c = step_new(protocol_at((data[0] & 0x3f) % protocols), NODES, &config, 7);
+    past.count = 0;
+    live(c, (data[0] >> 6) * 400, &past);
+    look_at_answers(c);
+    struct reader r = {.data = data, .size = size, .offset = 1};
+    while (c->node[VICTIM].up && size - r.offset >= 5) {
+        uint8_t from = read_u8(&r);
         struct event ev = {.kind = EVENT_MESSAGE};
         ev.message.from = from % 4;
-        ev.message.bytes = bytes_of(data + reader.offset, length < left ? length : left);
-        reader.offset += ev.message.bytes.size;
-        char text[64];
-        if (raft_protocol.describe(ev.message.bytes, text, sizeof text) >= sizeof text) abort();
-        step(&r, ev);
-        if (from & 0x40) step(&r, (struct event){.kind = EVENT_TIMER, .timer = {.id = from >> 7}});
+        ev.message.bytes = next_message(&r, &past, from);
+        describe(c->protocol, ev.message.bytes, false);
+        c->now_ns += NS_PER_MS;
+        step_event(c, VICTIM, ev);
+        if (from & 0x40) step_run(c, (from & 0x80 ? 500 : 20) * NS_PER_MS);
+        c->node[VICTIM].answers_count = 0;
+        look_at_answers(c);
     }
-    free(r.state);
-    free(r.fx.items);
-    free(r.fx.scratch);
+    step_free(c);
     return 0;
 }

@@ -56,7 +56,6 @@ static void write_starts(struct raft_cluster *c, struct raft_node *n, const stru
     if (e->kind == EFFECT_SNAPSHOT_TAKE) w.bytes = snapshot_make(c, n);
     if (e->kind == EFFECT_SNAPSHOT_RECEIVE) {
         w.bytes = copy(c, bytes_of(n->receiving.data, n->receiving.size));
-        w.keep_from = e->index + 1;
         n->receiving.size = 0;
     }
     PUSH(n->writes, n->writes_count, n->writes_capacity, w);

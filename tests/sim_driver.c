@@ -134,7 +134,7 @@ static bool agreed(struct driver *d) {
             s.last_index != s.applied_index)
             return false;
     }
-    return d->world->ops->leader(d->world) != NODE_UNKNOWN;
+    return first.role == ROLE_PEER || d->world->ops->leader(d->world) != NODE_UNKNOWN;
 }
 
 enum world_end driver_run(struct driver *d, uint32_t seconds, bool *settled) {

@@ -660,6 +660,69 @@ static void a_damaged_snapshot_is_refused_or_canonical(void **state) {
     kv_free(kv);
 }
 
+/* --- partial order ------------------------------------------------------------------------------------------------ */
+
+enum { ORDER_COMMANDS = 80 };
+
+static struct kv_command small_command(struct prng *p) {
+    static const char *const keys[] = {"a", "b", "c", "d"};
+    struct kv_command c = {.ops_count = (uint8_t)prng_below(p, 3), .session = prng_below(p, 4)};
+    c.sequence = c.session ? 1 + prng_below(p, 20) : 0;
+    if (c.session && c.ops_count == 0) c.ops_count = 1;
+    for (uint8_t k = 0; k < c.ops_count; k++) {
+        const char *key = keys[prng_below(p, 4)];
+        const struct kv_op ops[] = {op_get(key), op_put(key, counter((int64_t)prng_below(p, 5))), op_delete(key),
+                                    op_add(key, 1), op_append(key, 7)};
+        c.ops[k] = ops[prng_below(p, 5)];
+    }
+    return c;
+}
+
+static bool interfere(const struct kv_command *a, const struct kv_command *b) {
+    struct kv_touched x[KV_TOUCHED_MAX], y[KV_TOUCHED_MAX];
+    uint32_t in_x = kv_footprint(encode(a), x), in_y = kv_footprint(encode(b), y);
+    for (uint32_t i = 0; i < in_x; i++)
+        for (uint32_t k = 0; k < in_y; k++)
+            if (x[i].hash == y[k].hash && !(x[i].reads_only && y[k].reads_only)) return true;
+    return false;
+}
+
+static void what_does_not_interfere_may_change_places(void **state) {
+    (void)state;
+    static struct kv_command commands[ORDER_COMMANDS];
+    static uint64_t answers[ORDER_COMMANDS];
+    uint64_t moved = 0;
+    for (uint64_t seed = 1; seed <= 50; seed++) {
+        struct prng p;
+        prng_seed(&p, seed, 0);
+        uint32_t order[ORDER_COMMANDS];
+        for (uint32_t k = 0; k < ORDER_COMMANDS; k++) {
+            commands[k] = k < 2 ? (struct kv_command){0} : small_command(&p);
+            order[k] = k;
+        }
+        for (uint32_t swap = 0; swap < 2000; swap++) {
+            uint32_t at = (uint32_t)prng_below(&p, ORDER_COMMANDS - 1), first = order[at];
+            if (interfere(&commands[first], &commands[order[at + 1]])) continue;
+            order[at] = order[at + 1];
+            order[at + 1] = first;
+            moved++;
+        }
+        struct kv *straight = kv_new(NULL), *changed = kv_new(NULL);
+        kv_set_partial_order(straight, true);
+        kv_set_partial_order(changed, true);
+        for (uint32_t k = 0; k < ORDER_COMMANDS; k++)
+            answers[k] = hash_bytes(bytes_of(out, kv_apply(straight, encode(&commands[k]), out, sizeof out)), 0);
+        for (uint32_t k = 0; k < ORDER_COMMANDS; k++) {
+            size_t size = kv_apply(changed, encode(&commands[order[k]]), out, sizeof out);
+            assert_true(hash_bytes(bytes_of(out, size), 0) == answers[order[k]]);
+        }
+        assert_true(kv_hash(straight) == kv_hash(changed));
+        kv_free(straight);
+        kv_free(changed);
+    }
+    assert_true(moved > 1000);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_operation_does_what_it_says),
@@ -681,6 +744,7 @@ int main(void) {
         cmocka_unit_test(equal_histories_have_equal_hashes_and_different_states_do_not),
         cmocka_unit_test(a_cleared_store_is_a_new_one),
         cmocka_unit_test(a_damaged_snapshot_is_refused_or_canonical),
+        cmocka_unit_test(what_does_not_interfere_may_change_places),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

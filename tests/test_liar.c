@@ -35,6 +35,8 @@ static void make_snapshot(struct buffer *out) {
     c.ops[0] = (struct kv_op){.kind = KV_ADD, .key = bytes_str("lie"), .value = {.kind = KV_COUNTER, .counter = 1}};
     size_t size = kv_command_encode(&c, bytes, sizeof bytes);
     for (int i = 0; i < 9; i++) kv_apply(kv, bytes_of(bytes, size), result, sizeof result);
+    static const uint32_t no_header = 0;
+    buffer_append(out, &no_header, sizeof no_header);
     kv_snapshot(kv, out);
     kv_free(kv);
 }

@@ -376,9 +376,11 @@ static void a_snapshot_from_the_leader_replaces_the_state(void **state) {
     struct kv *kv = kv_new(NULL);
     static uint8_t bytes[1 << 17], result[KV_RESULT_BYTES_MAX];
     struct buffer snapshot = {0};
+    static const uint32_t no_header = 0;
     struct kv_command c = add(0, 0);
     size_t size = kv_command_encode(&c, bytes, sizeof bytes);
     for (uint32_t i = 0; i < 9; i++) kv_apply(kv, bytes_of(bytes, size), result, sizeof result);
+    buffer_append(&snapshot, &no_header, sizeof no_header);
     kv_snapshot(kv, &snapshot);
     struct host *h = host_new(small_config(3), NULL);
     hears(h, append_request(0, 5, bytes, sizeof bytes));
@@ -400,7 +402,7 @@ static void a_snapshot_from_the_leader_replaces_the_state(void **state) {
     settles(h);
     assert_int_equal(h->fatals, 1);
     assert_true(h->assertion);
-    assert_string_equal(h->reason, "a snapshot from the leader does not restore");
+    assert_string_equal(h->reason, "a snapshot from another replica does not restore");
     buffer_free(&snapshot);
     kv_free(kv);
     host_free(h);

@@ -600,8 +600,9 @@ struct hunt {
     bool open_loop;                /* many pinned clients, each seldom: somebody still asks a deposed leader */
     bool answers_late;             /* at the first two nodes */
 };
-/* In the history alone, R1 is left to a scenario of its own: it needs the schedule of Figure 8 and a look at the right
- * moment. */
+/* P6 shows as a cluster that stands still, and P12 needs a leader that is asked while it wakes: they are left to the
+ * scenarios recovery-race and lease-reads. In the history alone, R1 is left to a scenario of its own: it needs the
+ * schedule of Figure 8 and a look at the right moment. */
 static const struct hunt hunts[] = {
     {"raft/commit-old-term", READ_INDEX, 5, ALL_FAULTS, 100, 0, false, false},
     {"raft/no-vote-fsync", READ_INDEX, 5, ALL_FAULTS, 5, 0, false, false},
@@ -613,10 +614,27 @@ static const struct hunt hunts[] = {
     {"raft/read-before-own-commit", READ_INDEX, 5, ALL_FAULTS, 200, 500, false, false},
     {"raft/leader-reads-locally", READ_INDEX, 5, 1u << FAULT_LINK, 80, 100, true, false},
     {"raft/lease-from-ack", READ_LEASE, 5, 1u << FAULT_PAUSE, 200, 200, true, true},
+    {"multipaxos/no-promise-fsync", READ_INDEX, 5, ALL_FAULTS, 5, 0, false, false},
+    {"multipaxos/accept-without-promise", READ_INDEX, 5, ALL_FAULTS, 60, 0, false, false},
+    {"multipaxos/first-reply", READ_INDEX, 3, 1u << FAULT_LINK, 100, 0, false, false},
+    {"multipaxos/ballot-without-node", READ_INDEX, 5, ALL_FAULTS, 60, 0, false, false},
+    {"multipaxos/skip-gaps", READ_INDEX, 5, ALL_FAULTS, 0, 0, false, false},
+    {"multipaxos/read-before-found", READ_INDEX, 5, ALL_FAULTS, 200, 0, false, false},
+    {"multipaxos/stale-lease", READ_LEASE, 5, 1u << FAULT_PAUSE, 0, 0, true, false},
+    {"multipaxos/small-quorum", READ_INDEX, 5, ALL_FAULTS, 5, 0, false, false},
+    {"paxos/no-promise-fsync", READ_INDEX, 5, ALL_FAULTS, 5, 0, false, false},
+    {"paxos/accept-without-promise", READ_INDEX, 5, ALL_FAULTS, 60, 0, false, false},
+    {"paxos/first-reply", READ_INDEX, 5, ALL_FAULTS, 60, 0, false, false},
+    {"paxos/ballot-without-node", READ_INDEX, 5, ALL_FAULTS, 5, 0, false, false},
+    {"paxos/read-ignores-accepts", READ_INDEX, 5, ALL_FAULTS, 200, 0, false, false},
+    {"paxos/small-quorum", READ_INDEX, 5, ALL_FAULTS, 5, 0, false, false},
 };
 
 static struct world_config hunt_config(const struct hunt *h, const char *mutant, uint64_t seed) {
+    static char target[32];
     struct world_config c = driver_config(seed);
+    snprintf(target, sizeof target, "%.*s", (int)strcspn(h->mutant, "/"), h->mutant);
+    c.target = target;
     c.mutant = mutant;
     c.reads = h->reads;
     c.nodes = h->nodes;
@@ -656,7 +674,7 @@ static void every_mutant_breaks_an_invariant(void **state) {
             if (found) print_message("%-28s seed %3ju: %s\n", h->mutant, found, invariant);
             driver_free(&d);
         }
-        if (!found) fail_msg("%s is not caught within %u seeds", h->mutant, h->seeds);
+        if (h->seeds && !found) fail_msg("%s is not caught within %u seeds", h->mutant, h->seeds);
     }
 }
 

@@ -99,7 +99,8 @@ static int bench_sim(struct cli *c) {
     runner_free(r);
     if (failed) return cli_fail(EXIT_INTERNAL, c, &e);
     FILE *say = cli_say(c);
-    fprintf(say, "one core; five nodes on raft, disks, history, invariants and checks on\n");
+    fprintf(say, "one core; five nodes on %s, disks, history, invariants and checks on\n",
+            c->target ? c->target : "raft");
     print_tally(say, "link-flips", &flips);
     print_tally(say, "busy", &busy);
     if (c->json) bench_print_figures("sim", sim_figures(&flips, &busy));

@@ -187,7 +187,8 @@ static const struct command bench_command = {
     .arguments = "[sim|check [ROW]|switch|local]",
     .doc = "how fast this build is here",
     .help =
-        "sim: schedules a minute and events a second on one core, through the same runner that hunt uses.\n"
+        "sim: schedules a minute and events a second on one core, through the same runner that hunt uses; --target\n"
+        "chooses the protocol.\n"
         "check: processor time and memory of each checker on large histories made from a seed, reading apart; one "
         "line\n"
         "per row, or only those whose name begins with ROW.\n"
@@ -195,7 +196,7 @@ static const struct command bench_command = {
         "local: puts and gets a second of the bundled store and, where it is installed, etcd, behind that switch.\n\n"
         "  harrow bench sim --for 10 --json\n"
         "  harrow bench check register-100\n",
-    .options = OPT(FOR) | OPT(JSON),
+    .options = OPT(FOR) | OPT(JSON) | OPT(TARGET),
     .arguments_max = 2,
     .run = command_bench,
 };

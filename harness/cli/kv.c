@@ -188,8 +188,8 @@ static void look(struct kv_cluster *k, uint32_t node, struct seen *out) {
 }
 
 static const char *role_name(uint8_t role) {
-    static const char *const names[] = {"follower", "candidate", "leader"};
-    return role < 3 ? names[role] : "unknown";
+    static const char *const names[] = {"follower", "candidate", "leader", "peer"};
+    return role < 4 ? names[role] : "unknown";
 }
 
 static json_t *status_json(const struct kv_node *n, uint32_t number, const struct seen *s, uint64_t lag) {

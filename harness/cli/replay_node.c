@@ -28,8 +28,8 @@ static void trace_line(void *ctx, const char *line) {
 }
 
 static const char *role_name(uint8_t role) {
-    static const char *const names[] = {"follower", "candidate", "leader"};
-    return role < 3 ? names[role] : "unknown";
+    static const char *const names[] = {"follower", "candidate", "leader", "peer"};
+    return role < 4 ? names[role] : "unknown";
 }
 
 static double seconds(const struct replay_report *r, uint64_t at_ns) {

@@ -28,6 +28,7 @@ static const char *last_word(const struct history *h, uint32_t node) {
 /* Is the cluster whole again? If not, `missing` says what is not there, in words. */
 static bool is_whole(const struct runner *r, char *missing, size_t size) {
     bool opaque = false, told = false; /* a foreign system tells what it can: a leader perhaps, no indices */
+    bool leaderless = true;
     struct node_status status[NODES_MAX];
     uint32_t nodes = r->scenario->world.nodes, leaders = 0, leader = 0;
     for (uint32_t i = 0; i < nodes; i++) {
@@ -39,28 +40,30 @@ static bool is_whole(const struct runner *r, char *missing, size_t size) {
         }
         opaque = opaque || status[i].opaque;
         told = told || !status[i].opaque || status[i].leader != NODE_UNKNOWN;
+        leaderless = leaderless && status[i].role == ROLE_PEER;
         if (status[i].role != ROLE_LEADER) continue;
         leaders++;
         leader = i;
     }
     if (!told) return true;
-    if (leaders != 1) {
+    if (!leaderless && leaders != 1) {
         snprintf(missing, size, leaders ? "%u nodes hold themselves for the leader" : "there is no leader", leaders);
         return false;
     }
     const struct node_status *l = &status[leader];
     for (uint32_t i = 0; i < nodes; i++) {
         const struct node_status *n = &status[i];
-        if (n->leader != leader) {
+        if (!leaderless && n->leader != leader) {
             snprintf(missing, size, "n%u does not follow the leader n%u", i + 1, leader + 1);
             return false;
         }
         if (opaque) continue;
         if (n->last_index != l->last_index || n->applied_index != l->applied_index ||
             n->applied_index != n->last_index) {
-            snprintf(missing, size, "n%u has %llu entries and applied %llu, the leader n%u has %llu and applied %llu",
-                     i + 1, (unsigned long long)n->last_index, (unsigned long long)n->applied_index, leader + 1,
-                     (unsigned long long)l->last_index, (unsigned long long)l->applied_index);
+            snprintf(missing, size, "n%u has %llu entries and applied %llu, %sn%u has %llu and applied %llu", i + 1,
+                     (unsigned long long)n->last_index, (unsigned long long)n->applied_index,
+                     leaderless ? "" : "the leader ", leader + 1, (unsigned long long)l->last_index,
+                     (unsigned long long)l->applied_index);
             return false;
         }
         if (n->state_hash != l->state_hash) {

@@ -185,7 +185,7 @@ static void set_integer(lua_State *L, const char *field, uint64_t value) {
 
 static int core_status(lua_State *L) {
     static const char *const roles[] = {
-        [ROLE_FOLLOWER] = "follower", [ROLE_CANDIDATE] = "candidate", [ROLE_LEADER] = "leader"};
+        [ROLE_FOLLOWER] = "follower", [ROLE_CANDIDATE] = "candidate", [ROLE_LEADER] = "leader", [ROLE_PEER] = "peer"};
     struct world *w = world_of(L);
     struct node_status status = w->ops->node_status(w, node_argument(L, 1));
     lua_createtable(L, 0, 8);
@@ -193,7 +193,7 @@ static int core_status(lua_State *L) {
     lua_setfield(L, -2, "up");
     lua_pushboolean(L, status.paused);
     lua_setfield(L, -2, "paused");
-    if (status.up && status.role <= ROLE_LEADER) {
+    if (status.up && status.role < ROLES) {
         lua_pushstring(L, roles[status.role]);
         lua_setfield(L, -2, "role");
     }

@@ -226,6 +226,7 @@ void node_boot(struct sim_node *n) {
     if (s->trace) trace_event(s, "n%u boots", n->id + 1u);
     s->booting = s->config.invariants;
     n->up = true;
+    memset(&n->probe, 0, sizeof n->probe);
     if (replica_start(n->replica, &c, &env, node_clock(n), &e) != 0) {
         n->up = false;
         s->booting = false;

@@ -1,10 +1,7 @@
-/* The oracle: safety invariants of Raft and the KV, checked online after every event of a simulated node, each in O(1)
- * (amortized over log entries: every entry is looked at a bounded number of times per node). It sees what an outside
- * observer with a view of all disks and all messages would see, and remembers it across crashes; it never asks a
- * replica to judge itself.
- *
- * Logs are compared by chains: chain(i) hashes the entry at i with chain(i - 1), so that two equal chains mean two
- * equal prefixes (Log Matching, Figure 3 of Ongaro and Ousterhout 2014, in one comparison). */
+/* The oracle: safety invariants of the protocols and the KV, checked online after every event of a simulated node, each
+ * in O(1) (amortized over log entries: every entry is looked at a bounded number of times per node). It sees what an
+ * outside observer with a view of all disks and all messages would see, and remembers it across crashes; it never asks
+ * a replica to judge itself. */
 #ifndef HARROW_SIM_ORACLE_H
 #define HARROW_SIM_ORACLE_H
 
@@ -14,7 +11,7 @@ struct oracle;
 
 struct oracle *oracle_new(void);
 void oracle_free(struct oracle *o);
-void oracle_reset(struct oracle *o, uint32_t nodes);
+void oracle_reset(struct oracle *o, const struct protocol *p, uint32_t nodes);
 
 /* A node booted with this on its disk. */
 void oracle_boot(struct oracle *o, uint8_t node, const struct durable *d);
@@ -25,7 +22,8 @@ void oracle_durable(struct oracle *o, uint8_t node, uint64_t written);
 /* After a whole step. */
 void oracle_step(struct oracle *o, uint8_t node, const struct probe *p, uint64_t state_hash);
 
-/* Reads in real time: a linearizable read must reflect everything that was answered before it was asked. */
+/* Reads in real time: a linearizable read must reflect everything that was answered before it was asked. Of protocols
+ * that order all; of the others an index means nothing to another replica. */
 void oracle_answered(struct oracle *o, uint64_t index); /* some node answers a write at this log index */
 uint64_t oracle_read_floor(const struct oracle *o);     /* what a read asked now must reflect */
 void oracle_read(struct oracle *o, uint8_t node, uint64_t floor, uint64_t index);

@@ -261,7 +261,7 @@ int sim_reset(struct world *w, const struct world_config *c, struct error *e) {
     for (uint32_t i = s->wakes_capacity; i-- > 0;) s->free_wakes[s->free_wakes_count++] = i;
     faults_reset(s);
     network_reset(s);
-    oracle_reset(s->oracle, s->nodes);
+    oracle_reset(s->oracle, s->protocol, s->nodes);
     clients_reset(s);
     for (uint8_t i = 0; i < s->nodes; i++) node_reset(s, i);
     return 0;

@@ -41,7 +41,7 @@ void trace_frame(struct sim *s, const char *what, const struct frame *f) {
 void trace_effect(struct sim *s, uint8_t node, const struct effect *e) {
     unsigned n = node + 1u;
     unsigned long long index = e->index, term = e->term;
-    static const char *const roles[] = {"follower", "candidate", "leader"};
+    static const char *const roles[] = {"follower", "candidate", "leader", "peer"};
     switch ((enum effect_kind)e->kind) {
     case EFFECT_APPEND:
         trace_event(s, "n%u appends index %llu of term %llu, %zu bytes", n, index, term, e->bytes.size);

@@ -75,6 +75,7 @@ struct kv_sessions {
     uint64_t id_last, clock;
     size_t results_bytes;
     uint64_t hash;
+    bool never_expire; /* and when one was last used tells nothing */
 };
 
 struct kv_session *kv_session_find(const struct kv_sessions *s, uint64_t id); /* NULL when unknown */
@@ -100,6 +101,8 @@ struct kv_undo { /* how to take one operation back */
 struct kv {
     struct kv_rules rules;
     uint64_t revision;
+    bool partial_order;
+    uint64_t revision_given; /* the highest that the command at hand gave to a key */
     struct kv_table table;
     struct kv_sessions sessions;
     struct kv_undo undo[KV_OPS_MAX];

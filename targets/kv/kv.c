@@ -26,7 +26,10 @@ static struct kv_content *begin_change(struct kv *kv, uint32_t at, bool push) {
 
 static void end_change(struct kv *kv, uint32_t at) {
     struct kv_entry *e = &kv->table.entries[at];
-    e->content.revision = kv->revision + 1;
+    const struct kv_content *before = &kv->undo[kv->undo_count - 1].saved;
+    uint64_t own = before->kind == KV_ABSENT ? 1 : before->revision + 1;
+    e->content.revision = kv->partial_order ? own : kv->revision + 1;
+    if (e->content.revision > kv->revision_given) kv->revision_given = e->content.revision;
     kv->table.hash += kv_entry_hash(e);
 }
 
@@ -172,13 +175,14 @@ static void push_value(struct buffer *b, const struct kv_value *v) {
 
 static void begin_result(struct kv *kv) {
     kv->result.size = 0;
+    kv->revision_given = 0;
     buffer_reserve(&kv->result, KV_RESULT_HEADER_BYTES);
     kv->result.size = KV_RESULT_HEADER_BYTES;
 }
 
 /* The header goes in last: it holds the outcome. */
 static void end_result(struct kv *kv, struct kv_result_header header) {
-    header.revision = kv->revision;
+    header.revision = kv->partial_order ? kv->revision_given : kv->revision;
     struct writer w = {kv->result.data, 0, KV_RESULT_HEADER_BYTES, false};
     kv_write_result_header(&w, &header);
     assert(!w.failed && w.size == KV_RESULT_HEADER_BYTES);
@@ -220,6 +224,10 @@ static void run_ops(struct kv *kv, const struct kv_command *c) {
 }
 
 static void open_session(struct kv *kv) {
+    if (kv->partial_order && kv->sessions.count == KV_SESSIONS_MAX) {
+        answer_status(kv, KV_TOO_LARGE);
+        return;
+    }
     const struct kv_session *session = kv_session_open(&kv->sessions, kv->sessions.id_last + 1);
     begin_result(kv);
     end_result(kv, (struct kv_result_header){.status = KV_OK, .session = session->id});
@@ -284,12 +292,44 @@ size_t kv_read(const struct kv *kv, struct bytes command, uint8_t *out, size_t c
     return kv_result_encode(&result, out, capacity);
 }
 
+static uint32_t touch(struct kv_touched *out, uint32_t count, uint64_t hash, bool reads_only) {
+    for (uint32_t i = 0; i < count; i++) {
+        if (out[i].hash != hash) continue;
+        out[i].reads_only &= reads_only;
+        return count;
+    }
+    out[count] = (struct kv_touched){hash, reads_only};
+    return count + 1;
+}
+
+static uint64_t session_hash(uint64_t session) {
+    return hash_mix(UINT64_C(0x73657373), session);
+}
+
+uint32_t kv_footprint(struct bytes command, struct kv_touched out[KV_TOUCHED_MAX]) {
+    struct kv_command c;
+    uint32_t count = 0;
+    if (!kv_command_decode(command, &c)) return 0;
+    /* All that open sessions write session 0: their numbers are given in order. Who uses a session reads it: it comes
+     * after the opening. */
+    bool opens = c.session == 0 && c.ops_count == 0;
+    if (opens || c.session != 0) count = touch(out, count, session_hash(0), !opens);
+    if (c.session != 0) count = touch(out, count, session_hash(c.session), false);
+    for (uint8_t i = 0; i < c.ops_count; i++)
+        count = touch(out, count, kv_key_hash(c.ops[i].key), c.ops[i].kind == KV_GET);
+    return count;
+}
+
 /* --- life --------------------------------------------------------------------------------------------------------- */
 
 struct kv *kv_new(const struct kv_rules *rules) {
     struct kv *kv = xcalloc(1, sizeof *kv);
     if (rules) kv->rules = *rules;
     return kv;
+}
+
+void kv_set_partial_order(struct kv *kv, bool on) {
+    kv->partial_order = kv->sessions.never_expire = on;
 }
 
 void kv_clear(struct kv *kv) {

@@ -78,12 +78,26 @@ size_t kv_result_encode(const struct kv_result *r, uint8_t *out, size_t capacity
 bool kv_result_decode(struct bytes b, struct kv_result *r);
 bool kv_command_reads_only(const struct kv_command *c); /* all operations are KV_GET */
 
+/* What an encoded command touches, as hashes of keys and of its session: two commands that share none, or only read
+ * what they share, may be applied in either order. What does not decode touches nothing. Returns how many, each
+ * once. */
+#define KV_TOUCHED_MAX (KV_OPS_MAX + 2)
+struct kv_touched {
+    uint64_t hash;
+    bool reads_only;
+};
+uint32_t kv_footprint(struct bytes command, struct kv_touched out[KV_TOUCHED_MAX]);
+
 struct kv_rules {                     /* what a mutant may change; NULL means all correct */
     bool forget_sessions_in_snapshot; /* K1 */
 };
 
 struct kv;
 struct kv *kv_new(const struct kv_rules *rules);
+/* For commands that arrive in one order only as far as they interfere (kv_footprint): a key's revision counts the
+ * changes of that key, a result's is the highest that it gave to one, and no session expires: beyond KV_SESSIONS_MAX
+ * none is opened (KV_TOO_LARGE). The state then does not depend on the order of what does not interfere. */
+void kv_set_partial_order(struct kv *kv, bool on);
 void kv_free(struct kv *kv);
 void kv_clear(struct kv *kv); /* back to empty, keeping memory: cheap, many times a second */
 

@@ -105,13 +105,14 @@ void kv_session_store(struct kv_sessions *s, struct kv_session *session, uint64_
     buffer_append(&session->result, result.data, result.size);
     s->results_bytes += result.size;
     kv_session_rehash(s, session);
-    while (s->results_bytes > KV_SESSION_RESULTS_BYTES_MAX && s->count > 1) expire_oldest(s);
+    while (s->results_bytes > KV_SESSION_RESULTS_BYTES_MAX && s->count > 1 && !s->never_expire) expire_oldest(s);
 }
 
 void kv_session_rehash(struct kv_sessions *s, struct kv_session *session) {
     uint64_t result_hash = hash_bytes(bytes_of(session->result.data, session->result.size), 0);
     s->hash -= session->hash;
-    session->hash = hash_mix(hash_mix(hash_mix(session->id, session->sequence), session->used_at), result_hash);
+    uint64_t used_at = s->never_expire ? 0 : session->used_at;
+    session->hash = hash_mix(hash_mix(hash_mix(session->id, session->sequence), used_at), result_hash);
     s->hash += session->hash;
 }
 

@@ -1,8 +1,12 @@
 /* What there is to run: the protocols and the mutants, by name. */
 #include "targets/node/replica.h"
+#include "targets/protocols/epaxos/epaxos.h"
+#include "targets/protocols/multipaxos/multipaxos.h"
+#include "targets/protocols/paxos/paxos.h"
 #include "targets/protocols/raft/raft.h"
 
-static const struct protocol *const protocols[] = {&raft_protocol};
+static const struct protocol *const protocols[] = {&raft_protocol, &multipaxos_protocol, &paxos_protocol,
+                                                   &epaxos_protocol};
 
 const struct protocol *protocol_find(const char *name) {
     for (size_t i = 0; i < sizeof protocols / sizeof *protocols; i++)

@@ -15,7 +15,7 @@ enum { STATUS_EVERY_MS = 20, STOP_WITHIN_MS = 300, ROOM_EVERY_MS = 500, RESTART_
 #define ROOM_BYTES (UINT64_C(4) << 20) /* what must be free for a full disk to count as one with room */
 enum { ENTRY_FRAME_BYTES = 128 };
 
-static const char *const role_names[] = {"follower", "candidate", "leader"};
+static const char *const role_names[] = {"follower", "candidate", "leader", "peer"};
 
 uint64_t node_cluster_id(const char *name) {
     return hash_bytes(bytes_str(name), 0) | 1;

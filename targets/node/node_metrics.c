@@ -32,12 +32,12 @@ static void histogram(struct buffer *out, const char *name, const char *help, co
     buffer_printf(out, "harrow_%s_sum %g\nharrow_%s_count %" PRIu64 "\n", name, (double)sum_ns / 1e9, name, so_far);
 }
 
-static void print_raft(struct node *n, struct buffer *out) {
+static void print_protocol(struct node *n, struct buffer *out) {
     struct probe p = n->seen;
     gauge(out, "term", "Current term.", p.term);
     gauge(out, "leader_id", "Number of the leader it believes in, from 1; 0: none.",
           p.leader == NODE_NONE ? 0 : p.leader + 1u);
-    gauge(out, "role", "0 follower, 1 candidate, 2 leader.", p.role);
+    gauge(out, "role", "0 follower, 1 candidate, 2 leader, 3 peer (none leads).", p.role);
     gauge(out, "commit_index", "Last log index known to be committed.", p.commit_index);
     gauge(out, "applied_index", "Last log index applied to the store.", p.applied_index);
     gauge(out, "last_index", "Last log index.", p.last_index);
@@ -104,7 +104,7 @@ static void print_clients(struct node *n, struct buffer *out) {
 }
 
 void node_metrics_print(struct node *n, struct buffer *out) {
-    print_raft(n, out);
+    print_protocol(n, out);
     print_peers(n, out);
     print_clients(n, out);
     counter(out, "frames_received_total", "Frames received.", n->hub.frames_in);

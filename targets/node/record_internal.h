@@ -9,7 +9,7 @@
 #include "targets/node/record.h"
 
 #define RECORDING_MAGIC UINT64_C(0x0a31636572777268) /* "hrwrec1\n" */
-#define RECORDING_VERSION 1
+#define RECORDING_VERSION 2
 
 enum record_type {
     RECORD_HEADER = 1, /* u16 version, u32 size and name of the protocol; bytes: the mutant's id */

@@ -56,7 +56,7 @@ static const char *described(const struct replay *r, struct bytes message, char 
 /* --- what the replica does ---------------------------------------------------------------------------------------- */
 
 static const char *const status_names[] = {"ok", "not leader", "busy", "unknown"};
-static const char *const role_names[] = {"follower", "candidate", "leader"};
+static const char *const role_names[] = {"follower", "candidate", "leader", "peer"};
 
 static void env_send(void *ctx, uint8_t to, uint8_t message_kind, struct bytes bytes) {
     struct replay *r = ctx;
@@ -92,7 +92,7 @@ static void env_observe(void *ctx, const struct effect *e) {
     case EFFECT_TRUNCATE: tell(r, "  removes its log from index %llu on", index); break;
     case EFFECT_META: tell(r, "  writes term %llu, vote n%u", term, e->to == NODE_NONE ? 0u : e->to + 1u); break;
     case EFFECT_APPLY: tell(r, "  applies index %llu of term %llu", index, term); break;
-    case EFFECT_ROLE: tell(r, "  is %s of term %llu", role_names[e->role % 3], term); break;
+    case EFFECT_ROLE: tell(r, "  is %s of term %llu", role_names[e->role % 4], term); break;
     case EFFECT_SNAPSHOT_TAKE: tell(r, "  takes a snapshot at index %llu", index); break;
     case EFFECT_SNAPSHOT_RECEIVE: tell(r, "  receives bytes of a snapshot at index %llu", index); break;
     case EFFECT_SEND:

@@ -61,6 +61,7 @@ struct replica *replica_new(const struct protocol *p, const struct mutant *m, co
     r->fx.scratch_capacity = p->scratch_needed(c);
     r->fx.scratch = xmalloc(r->fx.scratch_capacity);
     r->kv = kv_new(m ? m->kv_rules : NULL);
+    kv_set_partial_order(r->kv, !p->orders_all);
     r->reads = xcalloc(c->limits.reads_max, sizeof *r->reads);
     r->free_reads = xcalloc(c->limits.reads_max, sizeof *r->free_reads);
     r->result = xmalloc(KV_RESULT_BYTES_MAX);
@@ -185,9 +186,27 @@ static void respond(struct replica *r, const struct effect *e) {
     r->env.respond(r->env.ctx, token, (enum status)e->status, e->to, bytes_of(NULL, 0), 0);
 }
 
+/* A snapshot is the size of the protocol's header, the header, and the store. */
+static bool split_snapshot(struct bytes snapshot, struct bytes *header, struct bytes *store) {
+    struct reader r = {.data = snapshot.data, .size = snapshot.size};
+    *header = read_bytes(&r);
+    *store = bytes_of(snapshot.data + r.offset, r.size - r.offset);
+    return !r.failed;
+}
+
+static int restore(struct kv *kv, struct bytes snapshot, struct bytes *header, struct error *e) {
+    struct bytes store;
+    if (!split_snapshot(snapshot, header, &store))
+        return error_set(e, "a snapshot of %zu bytes is cut short", snapshot.size);
+    return kv_restore(kv, store, e);
+}
+
 static void take_snapshot(struct replica *r, const struct effect *e) {
     struct pending_snapshot *s = &r->taken;
+    uint32_t header_size = (uint32_t)e->bytes.size;
     s->data.size = 0;
+    buffer_append(&s->data, &header_size, sizeof header_size);
+    buffer_append(&s->data, e->bytes.data, header_size);
     kv_snapshot(r->kv, &s->data);
     s->index = e->index;
     s->term = e->term;
@@ -198,8 +217,9 @@ static void take_snapshot(struct replica *r, const struct effect *e) {
 /* Before it is written: a snapshot that does not restore must not be what a restart finds. */
 static bool restores(const struct replica *r, struct bytes snapshot) {
     struct error e;
+    struct bytes header;
     struct kv *kv = kv_new(r->mutant ? r->mutant->kv_rules : NULL);
-    bool well = kv_restore(kv, snapshot, &e) == 0;
+    bool well = restore(kv, snapshot, &header, &e) == 0;
     kv_free(kv);
     return well;
 }
@@ -210,7 +230,7 @@ static void receive_snapshot(struct replica *r, const struct effect *e) {
     buffer_append(&r->receiving, e->bytes.data, e->bytes.size);
     if (!e->last) return;
     if (!restores(r, bytes_of(r->receiving.data, r->receiving.size))) {
-        stop_for(r, true, "a snapshot from the leader does not restore");
+        stop_for(r, true, "a snapshot from another replica does not restore");
         return;
     }
     struct pending_snapshot *s = &r->received;
@@ -220,7 +240,7 @@ static void receive_snapshot(struct replica *r, const struct effect *e) {
     r->receiving.size = 0;
     s->index = e->index;
     s->term = e->term;
-    s->written = wal_snapshot(r->wal, e->index, e->term, bytes_of(s->data.data, s->data.size), e->index + 1, e->reset);
+    s->written = wal_snapshot(r->wal, e->index, e->term, bytes_of(s->data.data, s->data.size), e->token, e->reset);
     assert(s->written == e->written);
     if (e->reset) mark_log(r, e->written, e->index);
 }
@@ -269,8 +289,9 @@ static int boot(struct replica *r, const struct wal_recovered *rec, uint64_t now
     r->snapshot.size = 0;
     r->fx.snapshot_index = rec->snapshot_index;
     r->fx.snapshot_term = rec->snapshot_term;
+    struct bytes header = {0};
     if (rec->snapshot_index) {
-        if (kv_restore(r->kv, rec->snapshot, e) != 0) return -1;
+        if (restore(r->kv, rec->snapshot, &header, e) != 0) return -1;
         buffer_append(&r->snapshot, rec->snapshot.data, rec->snapshot.size);
     }
     r->fx.snapshot = bytes_of(r->snapshot.data, r->snapshot.size);
@@ -282,6 +303,7 @@ static int boot(struct replica *r, const struct wal_recovered *rec, uint64_t now
     struct durable d = {.meta = bytes_of(rec->meta, rec->meta_size),
                         .snapshot_index = rec->snapshot_index,
                         .snapshot_term = rec->snapshot_term,
+                        .snapshot_header = header,
                         .entries = entries,
                         .entries_count = rec->entries_count};
     r->last_index = rec->entries_count ? entries[rec->entries_count - 1].index : rec->snapshot_index;
@@ -298,11 +320,21 @@ static int boot(struct replica *r, const struct wal_recovered *rec, uint64_t now
     return 0;
 }
 
+static uint32_t footprint(struct bytes command, struct footprint *out) {
+    struct kv_touched touched[KV_TOUCHED_MAX];
+    uint32_t count = kv_footprint(command, touched);
+    for (uint32_t i = 0; i < count; i++) out[i] = (struct footprint){touched[i].hash, touched[i].reads_only};
+    return count;
+}
+_Static_assert(KV_TOUCHED_MAX <= FOOTPRINT_MAX, "a footprint has room for what a command touches");
+
 int replica_start(struct replica *r, const struct config *c, const struct replica_env *env, uint64_t now_ns,
                   struct error *e) {
     assert(!r->wal && c->limits.reads_max == r->config.limits.reads_max);
     r->config = *c;
     r->config.rules = r->mutant ? r->mutant->rules : NULL;
+    r->config.footprint = footprint;
+    if (!(r->protocol->reads_known >> c->reads & 1)) r->config.reads = PROTOCOL_READ_LOG;
     r->env = *env;
     r->withheld_count = 0;
     r->withheld_bytes.size = 0;
@@ -395,8 +427,8 @@ static void finish_snapshots(struct replica *r, uint64_t now_ns) {
         ev.snapshot.written = r->received.written;
         r->received.written = 0;
         snapshot_durable(r, &r->received);
-        if (kv_restore(r->kv, r->fx.snapshot, &e) != 0) {
-            stop_for(r, true, "a snapshot from the leader does not restore");
+        if (restore(r->kv, r->fx.snapshot, &ev.snapshot.header, &e) != 0) {
+            stop_for(r, true, "a snapshot from another replica does not restore");
             return;
         }
         step(r, &ev);

@@ -17,7 +17,7 @@ local kinds = {
 }
 local entry_kinds = { [0] = "command", "noop", "configuration" }
 local statuses = { [0] = "ok", "not leader", "busy", "unknown" }
-local roles = { [0] = "follower", "candidate", "leader" }
+local roles = { [0] = "follower", "candidate", "leader", "peer" }
 local op_kinds = { [0] = "get", "put", "delete", "cas", "append", "add" }
 local value_kinds = { [0] = "absent", "bytes", "counter", "list" }
 local results = {

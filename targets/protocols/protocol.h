@@ -30,6 +30,12 @@ struct limits {
     uint32_t inflight_max;      /* unanswered append messages per follower */
 };
 
+#define FOOTPRINT_MAX 18 /* 16 operations, a session, and one to spare */
+struct footprint {
+    uint64_t key;
+    bool reads_only;
+};
+
 enum protocol_reads { PROTOCOL_READ_LOG, PROTOCOL_READ_INDEX, PROTOCOL_READ_LEASE, PROTOCOL_READ_LOCAL };
 
 struct config {
@@ -43,10 +49,21 @@ struct config {
     uint32_t snapshot_trailing; /* entries kept before a snapshot for followers that lag a little */
     struct limits limits;
     const void *rules; /* the protocol's table of predicates; NULL: the correct one (mutants swap one) */
+    /* What a command touches: keys as hashes, at most FOOTPRINT_MAX; returns how many. Two commands interfere if they
+     * share a key and not both only read it. For protocols that order no more than what interferes. */
+    uint32_t (*footprint)(struct bytes command, struct footprint *out);
 };
 
-enum entry_kind { ENTRY_COMMAND, ENTRY_NOOP, ENTRY_CONFIGURATION /* reserved for membership change */ };
+enum entry_kind {
+    ENTRY_COMMAND,
+    ENTRY_NOOP,
+    ENTRY_CONFIGURATION, /* reserved for membership change */
+    ENTRY_RECORD,        /* of a redo log */
+};
 
+/* The durable log is a sequence of entries whose indices are contiguous. Raft keeps its log in it as it is. A protocol
+ * that accepts out of order writes a redo log: each entry is a record of what became of a slot or an instance
+ * (ENTRY_RECORD, in the protocol's own encoding), the last one about it counts, and the index is only its place. */
 struct entry {
     uint64_t index, term;
     uint8_t kind;
@@ -57,7 +74,8 @@ struct entry {
 struct durable {
     struct bytes meta;
     uint64_t snapshot_index, snapshot_term;
-    const struct entry *entries; /* contiguous and ascending; may begin at or below the snapshot */
+    struct bytes snapshot_header; /* the protocol's own part of the snapshot */
+    const struct entry *entries;  /* contiguous and ascending; may begin at or below the snapshot */
     size_t entries_count;
 };
 
@@ -97,6 +115,7 @@ struct event {
         } persisted;
         struct {
             uint64_t index, term, written;
+            struct bytes header; /* of an installed one; valid during the step */
         } snapshot;
         struct {
             uint8_t to; /* NODE_NONE: anyone fit */
@@ -105,30 +124,36 @@ struct event {
 };
 
 enum effect_kind {
-    EFFECT_APPEND,        /* write: index, term, entry_kind, bytes */
-    EFFECT_TRUNCATE,      /* write: remove `index` and everything after it */
-    EFFECT_META,          /* write: bytes */
-    EFFECT_SEND,          /* to, message_kind, bytes, barrier */
-    EFFECT_APPLY,         /* index, term, entry_kind, bytes; token if it was proposed here, else 0 */
-    EFFECT_READ_READY,    /* token: run the read on the state machine now; index: what it had to reach */
-    EFFECT_RESPOND,       /* token, status, to (leader hint): refused, or its fate is unknown */
-    EFFECT_TIMER,         /* timer, delay_ns: set, replacing; UINT64_MAX cancels */
-    EFFECT_SNAPSHOT_TAKE, /* serialize the state machine as it is now, applied up to index/term; keep log from token */
-    /* index, term, offset, bytes of a snapshot from the leader; `last` is a write; reset: drop the log */
+    EFFECT_APPEND,   /* write: index, term, entry_kind, bytes */
+    EFFECT_TRUNCATE, /* write: remove `index` and everything after it */
+    EFFECT_META,     /* write: bytes */
+    EFFECT_SEND,     /* to, message_kind, bytes, barrier */
+    /* index, term, entry_kind, bytes; token if it was proposed here, else 0. index is what the state then reflects: of
+     * a protocol that orders everything the slot; else the count of commands applied here. instance names the slot or
+     * instance for all replicas alike. */
+    EFFECT_APPLY,
+    EFFECT_READ_READY, /* token: run the read on the state machine now; index: what it had to reach */
+    EFFECT_RESPOND,    /* token, status, to (leader hint): refused, or its fate is unknown */
+    EFFECT_TIMER,      /* timer, delay_ns: set, replacing; UINT64_MAX cancels */
+    /* Serialize the state machine as it is now, applied up to index/term; keep log from token; bytes: the protocol's
+     * own header of the snapshot, empty if it has none. */
+    EFFECT_SNAPSHOT_TAKE,
+    /* index, term, offset, bytes of a snapshot from another replica (as in fx->snapshot, header and all); `last` is a
+     * write: keep log from token; reset: drop the log. */
     EFFECT_SNAPSHOT_RECEIVE,
     EFFECT_ROLE,  /* role, term: for logs, metrics and the leader history */
     EFFECT_FATAL, /* reason: an assertion of the protocol failed; the driver stops the node */
 };
 
 enum status { STATUS_OK, STATUS_NOT_LEADER, STATUS_BUSY, STATUS_UNKNOWN };
-enum protocol_role { PROTOCOL_FOLLOWER, PROTOCOL_CANDIDATE, PROTOCOL_LEADER };
+enum protocol_role { PROTOCOL_FOLLOWER, PROTOCOL_CANDIDATE, PROTOCOL_LEADER, PROTOCOL_PEER /* none leads */ };
 
 struct effect { /* which fields count stands at the kinds above */
     uint8_t kind, message_kind, entry_kind, to, timer, status, role;
     bool last, reset;
     uint64_t written; /* write number of a durable effect */
     uint64_t barrier; /* SEND: withheld until this write is durable; 0: none */
-    uint64_t token, index, term, offset, delay_ns;
+    uint64_t token, index, term, instance, offset, delay_ns;
     struct bytes bytes; /* valid until the next call into the protocol */
     const char *reason;
 };
@@ -171,6 +196,9 @@ struct visitor {
 
 struct protocol {
     const char *name, *doc;
+    bool leaderless;      /* any replica takes commands: nobody has the role of a leader */
+    bool orders_all;      /* every replica applies the same sequence; else only what interferes is in one order */
+    uint32_t reads_known; /* bit per protocol_reads that it offers; the driver falls back to PROTOCOL_READ_LOG */
     size_t (*state_size)(const struct config *c);
     uint32_t (*effects_needed)(const struct config *c); /* most effects of one step */
     uint32_t (*scratch_needed)(const struct config *c); /* most message bytes of one step */
@@ -185,6 +213,6 @@ struct protocol {
     size_t (*describe)(struct bytes message, char *out, size_t capacity);
 };
 
-extern const struct protocol raft_protocol;
+extern const struct protocol raft_protocol, multipaxos_protocol, paxos_protocol, epaxos_protocol;
 
 #endif

@@ -151,6 +151,7 @@ void follower_on_snapshot(struct raft *r, uint8_t from, const struct raft_messag
     e->offset = m->offset;
     e->bytes = m->data;
     e->last = m->last;
+    e->token = m->index + 1;
     r->receive_offset += m->data.size;
     if (m->last) {
         /* If our log holds that very entry, what follows it stays (Figure 13, step 6); else all of it goes. */

@@ -125,7 +125,7 @@ void raft_apply(struct raft *r, struct effects *fx) {
         uint64_t index = ++r->applied;
         struct log_item *it = log_item(&r->log, index);
         struct effect *e = effect_add(fx, EFFECT_APPLY);
-        e->index = index;
+        e->index = e->instance = index;
         e->term = it->term;
         e->entry_kind = it->kind;
         e->bytes = log_payload(&r->log, index);
@@ -379,6 +379,9 @@ static size_t describe(struct bytes message, char *out, size_t capacity) {
 const struct protocol raft_protocol = {
     .name = "raft",
     .doc = "Raft (Ongaro and Ousterhout 2014) with pre-vote, check-quorum, ReadIndex, leases, snapshots",
+    .orders_all = true,
+    .reads_known =
+        1u << PROTOCOL_READ_LOG | 1u << PROTOCOL_READ_INDEX | 1u << PROTOCOL_READ_LEASE | 1u << PROTOCOL_READ_LOCAL,
     .state_size = state_size,
     .effects_needed = effects_needed,
     .scratch_needed = scratch_needed,
