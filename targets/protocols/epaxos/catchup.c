@@ -3,7 +3,11 @@
  * one it executes nothing, and it tells what it has executed: a snapshot without some of that would take it back. */
 #include "targets/protocols/epaxos/epaxos_internal.h"
 
-enum { CHUNK_FRAME = 96, FETCH_MESSAGES = 8 /* what one fetch brings, in largest messages */, CHUNKS_AT_ONCE = 32 };
+enum {
+    CHUNK_FRAME = 96,
+    FETCH_MESSAGES = 8, /* what one fetch brings, in largest messages */
+    WINDOW_MAX = 32,    /* chunks under way at once */
+};
 
 /* --- state -------------------------------------------------------------------------------------------------------- */
 
@@ -64,9 +68,19 @@ void catchup_on_fetch(struct epaxos *e, uint8_t from, const struct epaxos_messag
 /* --- snapshots ---------------------------------------------------------------------------------------------------- */
 
 static void request_chunk(struct epaxos *e, struct effects *fx) {
-    struct epaxos_message m = {.kind = EPAXOS_SNAPSHOT_REQUEST, .index = e->receive_index, .offset = e->receive_offset};
+    struct epaxos_message m = {.kind = EPAXOS_SNAPSHOT_REQUEST,
+                               .index = e->receive_index,
+                               .offset = e->receive_offset,
+                               .count = e->receive_window};
     for (uint8_t r = 0; r < e->c.nodes; r++) m.vector[r] = e->rows[r].ceiling;
+    e->receive_asked_ns = e->now;
     epaxos_send(e, e->receive_from, &m, 0, fx);
+}
+
+/* A chunk is missing: lost, or overtaken. Of what comes behind it nothing can be used. */
+static void ask_for_less(struct epaxos *e, struct effects *fx) {
+    e->receive_window = 1;
+    request_chunk(e, fx);
 }
 
 void catchup_on_offer(struct epaxos *e, uint8_t from, const struct epaxos_message *m, struct effects *fx) {
@@ -75,6 +89,7 @@ void catchup_on_offer(struct epaxos *e, uint8_t from, const struct epaxos_messag
     e->receiving = true;
     e->receive_from = from;
     e->receive_index = e->receive_offset = 0;
+    e->receive_window = 1;
     e->receive_deadline_ns = e->now + 2 * e->c.election_timeout_ns;
     request_chunk(e, fx);
 }
@@ -106,8 +121,9 @@ void catchup_on_request(struct epaxos *e, uint8_t from, const struct epaxos_mess
         epaxos_maybe_snapshot(e, fx);
         return;
     }
+    e->serving_until_ns = e->now + e->c.election_timeout_ns;
     uint64_t offset = m->index == fx->snapshot_index ? m->offset : 0;
-    for (uint32_t left = CHUNKS_AT_ONCE; left > 0 && offset < fx->snapshot.size; left--)
+    for (uint32_t left = m->count < WINDOW_MAX ? m->count : WINDOW_MAX; left > 0 && offset < fx->snapshot.size; left--)
         offset += send_chunk(e, from, offset, left - 1, fx);
 }
 
@@ -121,7 +137,9 @@ void catchup_on_chunk(struct epaxos *e, uint8_t from, const struct epaxos_messag
         e->receive_index = m->index;
         e->receive_offset = 0;
     }
-    if (m->index != e->receive_index || m->offset != e->receive_offset) return;
+    if (m->index != e->receive_index) return;
+    if (m->offset > e->receive_offset && e->receive_window > 1) ask_for_less(e, fx);
+    if (m->offset != e->receive_offset) return;
     if (m->offset + m->data.size > PROTOCOL_SNAPSHOT_BYTES_MAX) return;
     uint64_t keep_from = epaxos_keep_from(e);
     if (m->last) epaxos_rewrite_live(e, keep_from, fx);
@@ -133,6 +151,7 @@ void catchup_on_chunk(struct epaxos *e, uint8_t from, const struct epaxos_messag
     effect->last = m->last;
     effect->token = keep_from;
     e->receive_offset += m->data.size;
+    e->receive_asked_ns = e->now;
     e->receive_deadline_ns = e->now + 2 * e->c.election_timeout_ns;
     if (m->last) {
         effect->written = ++fx->written;
@@ -140,6 +159,7 @@ void catchup_on_chunk(struct epaxos *e, uint8_t from, const struct epaxos_messag
         e->receiving = false;
         e->installing = true;
     } else if (m->count == 0) {
+        if (e->receive_window < WINDOW_MAX) e->receive_window *= 2;
         request_chunk(e, fx);
     }
 }
@@ -218,7 +238,7 @@ void catchup_on_tick(struct epaxos *e, struct effects *fx) {
     send_state(e, fx);
     if (e->installing) return;
     if (e->receiving && e->now < e->receive_deadline_ns) {
-        request_chunk(e, fx);
+        if (e->now - e->receive_asked_ns >= e->c.election_timeout_ns / 2) ask_for_less(e, fx);
         return;
     }
     if (e->receiving) {

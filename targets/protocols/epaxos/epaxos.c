@@ -99,21 +99,25 @@ void epaxos_rewrite_live(struct epaxos *e, uint64_t keep_from, struct effects *f
         }
 }
 
-static bool is_crowded(const struct epaxos *e) {
-    if (e->commands_live > e->commands_capacity / 2) return true;
+/* What is executed and in no snapshot keeps its place: more than this many eighths of a row, half as many of the area
+ * of commands. */
+static bool is_crowded(const struct epaxos *e, uint32_t eighths) {
+    if (e->executed_bytes > e->commands_capacity / 16 * eighths) return true;
     for (uint8_t r = 0; r < e->c.nodes; r++)
-        if (e->rows[r].high - e->rows[r].base > e->row_size / 4 * 3) return true;
+        if (e->rows[r].frontier - e->snapshot_frontier[r] > e->row_size / 8 * eighths) return true;
     return false;
 }
 
 void epaxos_maybe_snapshot(struct epaxos *e, struct effects *fx) {
     uint64_t since = e->applied - e->snapshot_index;
     if (e->c.snapshot_entries == 0 || e->snapshot_pending || e->installing || e->receiving || since == 0) return;
-    bool due = since >= e->c.snapshot_entries || e->snapshot_wanted ||
-               (since >= e->c.snapshot_entries / 4 + 1 && is_crowded(e));
+    /* A newer one would start a transfer anew: under load, for ever. */
+    bool serves = e->now < e->serving_until_ns;
+    bool due = e->snapshot_wanted || (since >= e->c.snapshot_entries && !serves) || is_crowded(e, serves ? 5 : 3);
     if (!due) return;
     e->snapshot_pending = true;
     e->snapshot_wanted = false;
+    e->executed_bytes = 0;
     uint64_t keep_from = epaxos_keep_from(e);
     epaxos_rewrite_live(e, keep_from, fx);
     uint8_t *out = fx->scratch + fx->scratch_size;

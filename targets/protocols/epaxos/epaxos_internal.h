@@ -112,11 +112,15 @@ struct epaxos {
 
     bool receiving, installing;
     uint8_t receive_from;
-    uint64_t receive_index, receive_offset, receive_deadline_ns;
+    uint32_t receive_window; /* chunks to ask for at once */
+    uint64_t receive_index, receive_offset;
+    uint64_t receive_asked_ns, receive_deadline_ns; /* or got a chunk since; then it gives up */
+    uint64_t serving_until_ns;                      /* another is being sent the present snapshot */
 
     uint64_t refused_messages;
     uint8_t refused_from;
     uint32_t commands_used, commands_live, commands_capacity;
+    uint64_t executed_bytes; /* of commands, since the last snapshot was begun */
 
     struct instance *instances; /* row after row */
     struct frame *frames;

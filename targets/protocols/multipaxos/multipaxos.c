@@ -105,9 +105,9 @@ static bool snapshot_due(const struct multipaxos *p) {
     bool more = p->slots.last - p->compacted_at > p->c.limits.log_entries_max / TRAILING_SHARE;
     if (used > CROWDED_SHARE && more) return true; /* elections fill the log, too, and apply nothing */
     if (p->applied == p->snapshot_index) return false;
+    if (sends_snapshot(p)) return p->applied - p->slots.base > p->slots.window / 2;
     if (used > FULL_SHARE && p->slots.last - p->compacted_at > (p->slots.last - p->slots.first) / 2) return true;
-    uint64_t every = p->c.snapshot_entries, most = p->slots.window / TRAILING_SHARE;
-    return p->applied - p->snapshot_index >= (every < most && sends_snapshot(p) ? most : every);
+    return p->applied - p->snapshot_index >= p->c.snapshot_entries;
 }
 
 /* The slots below the snapshot that are kept for replicas that lag a little. */

@@ -39,6 +39,11 @@ static void fetch(struct paxos *p, uint8_t from, struct effects *fx) {
     p->fetched = true;
 }
 
+/* Chunks come from one replica at a time: the snapshots of others are other ones, each of which would begin anew. */
+static bool receives_from_another(const struct paxos *p, uint8_t from) {
+    return p->receive_offset > 0 && p->receive_from != from && p->now < p->receive_deadline_ns;
+}
+
 void px_on_chosen(struct paxos *p, uint8_t from, const struct paxos_message *m, struct effects *fx) {
     if (p->installing) return;
     struct reader r = {.data = m->data.data, .size = m->data.size};
@@ -55,7 +60,8 @@ void px_on_chosen(struct paxos *p, uint8_t from, const struct paxos_message *m, 
         px_apply(p, fx);
         px_slot_resolved(p, fx);
     }
-    if (m->commit > p->commit && (p->commit > before || !p->fetched)) fetch(p, from, fx);
+    bool behind = m->commit > p->commit && !receives_from_another(p, from);
+    if (behind && (p->commit > before || !p->fetched)) fetch(p, from, fx);
 }
 
 void px_send_chosen(struct paxos *p, uint8_t to, uint64_t from_slot, struct effects *fx) {
@@ -81,6 +87,7 @@ void px_send_chosen(struct paxos *p, uint8_t to, uint64_t from_slot, struct effe
 static void send_chunk(struct paxos *p, uint8_t to, uint64_t offset, struct effects *fx) {
     if (fx->snapshot_index == 0) return;
     if (offset > fx->snapshot.size) offset = 0;
+    p->serving_until_ns = p->now + p->c.election_timeout_ns;
     size_t left = fx->snapshot.size - offset, most = p->c.limits.message_bytes_max - MESSAGE_FRAME_BYTES;
     size_t size = left < most ? left : most;
     struct paxos_message m = {.kind = PAXOS_SNAPSHOT,
@@ -119,7 +126,8 @@ static void install(struct paxos *p, struct effect *e, struct effects *fx) {
 }
 
 void px_on_snapshot(struct paxos *p, uint8_t from, const struct paxos_message *m, struct effects *fx) {
-    if (p->installing || p->snapshot_pending || m->slot <= p->commit) return;
+    if (p->installing || p->snapshot_pending || m->slot <= p->commit || receives_from_another(p, from)) return;
+    p->receive_from = from;
     if (p->receive_slot != m->slot || p->receive_ballot != m->ballot) {
         p->receive_slot = m->slot;
         p->receive_ballot = m->ballot;
@@ -142,6 +150,7 @@ void px_on_snapshot(struct paxos *p, uint8_t from, const struct paxos_message *m
     e->bytes = m->data;
     e->last = m->last;
     p->receive_offset += m->data.size;
+    p->receive_deadline_ns = p->now + 2 * p->c.election_timeout_ns;
     if (m->last)
         install(p, e, fx);
     else

@@ -51,8 +51,11 @@ static bool snapshot_due(const struct paxos *p) {
     bool more = p->slots.last - p->compacted_at > (p->slots.last - p->slots.first) / 2;
     if (used > CROWDED_SHARE && more) return true; /* promises fill the log, too, and apply nothing */
     if (p->applied == p->snapshot_index) return false;
+    uint64_t held = p->applied - p->slots.base;
+    /* A newer one would start a transfer anew: under load, for ever. */
+    if (p->now < p->serving_until_ns) return held > p->slots.window / 4 * 3;
     return (used > FULL_SHARE && more) || p->applied - p->snapshot_index >= p->c.snapshot_entries ||
-           p->applied - p->slots.base > p->slots.window / 2;
+           held > p->slots.window / 2;
 }
 
 static uint64_t ballot_of(const struct paxos *p, uint64_t number) {

@@ -75,6 +75,8 @@ struct paxos {
     bool fetched; /* asked since the last gossip */
     uint64_t receive_slot, receive_ballot, receive_offset;
     uint8_t receive_from;
+    uint64_t receive_deadline_ns; /* then another may send one */
+    uint64_t serving_until_ns;    /* another is being sent the present snapshot */
     bool installing;
     uint64_t installing_keep_from;
     uint64_t refused_messages;
