@@ -44,6 +44,12 @@ static void fetch_row(struct epaxos *e, uint8_t replica, struct effects *fx) {
     }
 }
 
+/* Who has not executed it may know that it is committed. */
+void catchup_ask_all(struct epaxos *e, struct epaxos_id id, struct effects *fx) {
+    struct epaxos_message m = {.kind = EPAXOS_FETCH, .id = id, .count = 1};
+    epaxos_send_masked(e, epaxos_others(e), &m, 0, fx);
+}
+
 void catchup_on_fetch(struct epaxos *e, uint8_t from, const struct epaxos_message *m, struct effects *fx) {
     size_t room = FETCH_MESSAGES * (size_t)e->c.limits.message_bytes_max;
     for (uint32_t k = 0; k < m->count && k < FETCH_MAX; k++) {
@@ -112,7 +118,7 @@ void catchup_on_request(struct epaxos *e, uint8_t from, const struct epaxos_mess
     bool reaches = fx->snapshot.size > 0, beyond = false;
     for (uint8_t r = 0; r < e->c.nodes; r++) {
         reaches = reaches && e->snapshot_frontier[r] >= m->vector[r];
-        beyond = beyond || e->snapshot_frontier[r] > m->vector[r];
+        beyond = beyond || e->snapshot_frontier[r] > e->peer_frontier[from][r];
     }
     if (!reaches || !beyond) { /* a newer one will do, once it reaches as far as the other has executed */
         for (uint8_t r = 0; r < e->c.nodes; r++)

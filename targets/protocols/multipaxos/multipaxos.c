@@ -105,6 +105,7 @@ static bool snapshot_due(const struct multipaxos *p) {
     bool more = p->slots.last - p->compacted_at > p->c.limits.log_entries_max / TRAILING_SHARE;
     if (used > CROWDED_SHARE && more) return true; /* elections fill the log, too, and apply nothing */
     if (p->applied == p->snapshot_index) return false;
+    if (used > CROWDED_SHARE) return true;
     if (sends_snapshot(p)) return p->applied - p->slots.base > p->slots.window / 2;
     if (used > FULL_SHARE && p->slots.last - p->compacted_at > (p->slots.last - p->slots.first) / 2) return true;
     return p->applied - p->snapshot_index >= p->c.snapshot_entries;
@@ -154,7 +155,7 @@ void mp_apply(struct multipaxos *p, struct effects *fx) {
 
 static bool may_propose(const struct multipaxos *p, size_t size) {
     return p->handover_to == NODE_NONE && size <= p->c.limits.entry_bytes_max &&
-           p->slots.top - p->commit < p->slots.window / 4 && slots_used(&p->slots) <= CROWDED_SHARE + FULL_SHARE &&
+           p->slots.top - p->commit < p->slots.window / 4 && slots_used(&p->slots) <= SLOTS_RESERVED_FROM &&
            p->pending_bytes + size <= (uint64_t)p->c.limits.log_bytes_max * PENDING_SHARE / 256;
 }
 

@@ -51,6 +51,7 @@ static bool snapshot_due(const struct paxos *p) {
     bool more = p->slots.last - p->compacted_at > (p->slots.last - p->slots.first) / 2;
     if (used > CROWDED_SHARE && more) return true; /* promises fill the log, too, and apply nothing */
     if (p->applied == p->snapshot_index) return false;
+    if (used > CROWDED_SHARE) return true;
     uint64_t held = p->applied - p->slots.base;
     /* A newer one would start a transfer anew: under load, for ever. */
     if (p->now < p->serving_until_ns) return held > p->slots.window / 4 * 3;
@@ -125,7 +126,7 @@ static void on_propose(struct paxos *p, uint64_t token, struct bytes command, st
     struct queue *q = &p->queue;
     bool fits = command.size <= p->c.limits.entry_bytes_max && q->count < q->count_max &&
                 q->size + COMMAND_FRAME_BYTES + command.size <= q->capacity;
-    if (!fits || slots_used(&p->slots) > CROWDED_SHARE + FULL_SHARE) {
+    if (!fits || slots_used(&p->slots) > SLOTS_RESERVED_FROM) {
         px_respond(token, STATUS_BUSY, fx);
         return;
     }
