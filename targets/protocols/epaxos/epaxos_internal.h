@@ -114,6 +114,7 @@ struct epaxos {
     uint8_t receive_from;
     uint64_t receive_index, receive_offset, receive_deadline_ns;
 
+    uint64_t fast_commits, slow_commits; /* of commands, decided here */
     uint64_t refused_messages;
     uint8_t refused_from;
     uint32_t commands_used, commands_live, commands_capacity;
