@@ -1,4 +1,5 @@
-/* quorum: arithmetic of majorities, of the ballots of the Paxos family, and of leases that rest on a quorum's silence. */
+/* quorum: arithmetic of majorities, of the ballots of the Paxos family, and of leases that rest on the silence of a
+ * quorum. */
 #ifndef HARROW_TARGETS_QUORUM_H
 #define HARROW_TARGETS_QUORUM_H
 

@@ -1,7 +1,7 @@
-/* Electing a leader is phase 1, both sides (Lamport 2001, section 2.2; over all slots at once: 1998, section 3.1, and 2001, section 3): who
- * hears no leader for a random time asks first whether it could lead (the canvass), then prepares a ballot of its own.
- * An acceptor tells what it has accepted, page by page; the value of the highest ballot is what a new leader proposes
- * again, and where nothing was found a no-op. */
+/* Electing a leader is phase 1, both sides (Lamport 2001, section 2.2; over all slots at once: 1998, section 3.1, and
+ * 2001, section 3): who hears no leader for a random time asks first whether it could lead (the canvass), then prepares
+ * a ballot of its own. An acceptor tells what it has accepted, page by page; the value of the highest ballot is what a
+ * new leader proposes again, and where nothing was found a no-op. */
 #include "targets/protocols/multipaxos/multipaxos_internal.h"
 
 static void arm(struct multipaxos *p, struct effects *fx) {

@@ -1,6 +1,6 @@
 /* The leader's side of phase 2 (Lamport 2001, section 2.2 and 3): accepts for consecutive slots in a pipeline, sent
- * again where they were lost, the commit point, and stepping down when no quorum answers. What is chosen already is sent like the rest, under the present ballot: it is the value that any
- * later ballot has to carry. */
+ * again where they were lost, the commit point, and stepping down when no quorum answers. What is chosen already is
+ * sent like the rest, under the present ballot: it is the value that any later ballot has to carry. */
 #include "targets/protocols/multipaxos/multipaxos_internal.h"
 
 /* Packs values from `next` on, without a gap; returns how many. */
