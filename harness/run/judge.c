@@ -189,6 +189,7 @@ static void summarize(const struct runner *r, struct run_result *out) {
     out->fault_kinds = r->fault_kinds;
     out->node_cpu_seconds = (double)r->node_cpu_ns / (double)NS_PER_S;
     out->nodes = r->scenario->world.nodes;
+    out->regions = r->scenario->world.regions;
 }
 
 static void merge(struct run_result *out) {
