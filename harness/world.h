@@ -74,8 +74,18 @@ struct node_status {
     uint8_t role;   /* enum role */
     uint8_t leader; /* whom it believes in, or NODE_UNKNOWN */
     uint64_t term, commit_index, applied_index, last_index, state_hash;
-    uint64_t cpu_ns; /* what its process has used; 0 where there is none */
 };
+
+struct world_counters { /* of all nodes together, since some moment before time 0 */
+    /* Between nodes: in the simulator the protocol's messages as they were sent, lost ones included; where the network
+     * is real the frames that arrived, with their headers, TCP's own among them. */
+    uint64_t messages, message_bytes;
+    uint64_t syncs;                      /* that were asked of the disks; COUNT_UNKNOWN where nothing watches them */
+    uint64_t fast_commits, slow_commits; /* as in struct probe; 0 where there is no fast path */
+    /* Used by the node processes; in the simulator by the thread that simulates them, clients and oracles among it. */
+    uint64_t cpu_ns;
+};
+#define COUNT_UNKNOWN UINT64_MAX
 
 enum world_end {
     WORLD_TIME,      /* ran until the given time */
@@ -101,6 +111,7 @@ struct world_ops {
     uint8_t (*leader)(const struct world *w);      /* the live leader of the highest term, or NODE_UNKNOWN */
     bool (*transfer)(struct world *w, uint8_t to); /* ask the leader to hand over; false: no leader, or not able */
     struct node_status (*node_status)(const struct world *w, uint8_t node);
+    void (*counters)(const struct world *w, struct world_counters *out);
     const char *(*violation)(const struct world *w, const char **invariant); /* text and name, NULL if none */
     uint64_t (*events)(const struct world *w);
     uint64_t (*trace_hash)(const struct world *w);

@@ -142,6 +142,10 @@ static struct node_status node_status(const struct world *w, uint8_t node) {
     return node_report(of_const(w), node);
 }
 
+static void counters(const struct world *w, struct world_counters *out) {
+    measured_counters(of_const(w), out);
+}
+
 static const char *violation(const struct world *w, const char **invariant) {
     const struct local *l = of_const(w);
     if (!l->violation[0]) return NULL;
@@ -204,6 +208,7 @@ static struct world_ops local_ops = {
     .leader = leader,
     .transfer = transfer,
     .node_status = node_status,
+    .counters = counters,
     .violation = violation,
     .events = events,
     .trace_hash = trace_hash,

@@ -46,6 +46,8 @@ struct local_node {
     uint32_t slow_percent;
     struct clock_condition clock;
     uint64_t faults_seed;
+    uint64_t fast_commits, slow_commits; /* of all its processes so far */
+    uint64_t ended_cpu_ns, ended_syncs;  /* of those that ended */
 };
 
 enum local_timer { TIMER_CLIENT, TIMER_CLIENT_SEND, TIMER_RESTART, TIMER_LEAVE };
@@ -164,6 +166,7 @@ void outside_on_timer(struct local *l, uint32_t slot);
 void measured_late(struct local *l, uint64_t due_ns, uint64_t done_ns); /* the loop was: all windows between are late */
 void measured_ask_switch(struct local *l, uint64_t now_ns);             /* now and then: was the switch? */
 void measured_sum_up(struct local *l);
+void measured_counters(const struct local *l, struct world_counters *out);
 
 /* faults.c */
 uint32_t local_fault_begin(struct local *l, const struct fault_spec *spec, struct error *e);

@@ -47,8 +47,9 @@ struct run_result {
     uint64_t ops_ok, ops_fail, ops_info, faults;
     uint64_t events, trace_hash;
     double virtual_seconds, wall_seconds;
-    double node_cpu_seconds; /* of all node processes in the main phase; 0 in the simulator */
-    uint32_t nodes;
+    uint64_t main_ns;               /* when the main phase ended */
+    struct world_counters counters; /* of the main phase */
+    uint32_t nodes, clients;
     struct regions regions; /* where nodes and processes are */
     uint32_t fault_kinds;   /* mask of enum fault_kind that the nemeses asked for */
 };

@@ -114,6 +114,10 @@ void network_send(struct sim *s, uint32_t id) {
     struct frame *f = &s->frames[id];
     struct link *l = &s->links[f->from][f->to];
     struct frame_fate fate = frame_decide(&l->condition, l->base_ns, &s->network_prng);
+    if (f->from < s->nodes && f->to < s->nodes) {
+        s->counters.messages++;
+        s->counters.message_bytes += f->size;
+    }
     uint64_t queueing = 0;
     if (fate.copies && l->condition.rate_bytes_per_s) {
         uint64_t start = l->free_at_ns > s->now_ns ? l->free_at_ns : s->now_ns;

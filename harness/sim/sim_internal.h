@@ -113,6 +113,7 @@ struct sim {
     struct active_fault faults[FAULTS_MAX];
     uint32_t faults_next;
     struct oracle *oracle;
+    struct world_counters counters; /* but for syncs, which the disks count, and CPU time */
     void (*trace)(void *ctx, const char *line);
     void *trace_ctx;
 };
