@@ -6,8 +6,7 @@
 #ifndef HARROW_WORLD_H
 #define HARROW_WORLD_H
 
-#include "history/history.h"
-#include "nemesis/fault.h"
+#include "harness/regions.h"
 
 struct world;
 
@@ -31,13 +30,11 @@ struct world_config {
     uint64_t op_timeout_ns;  /* the client gives up: info */
     uint64_t try_timeout_ns; /* one try; then the next node */
     uint64_t election_timeout_ns, heartbeat_ns;
-    uint32_t clock_drift_ppm_max;   /* what lease reads allow for */
-    uint32_t snapshot_entries;      /* a snapshot after this many applied entries */
-    uint32_t message_bytes;         /* largest message between nodes, and so the batch of an append */
-    uint64_t latency_ns, jitter_ns; /* one way, between any two endpoints, when there are no regions */
-    uint32_t regions;               /* 0: none; else region_of (clients: region_of[nodes]) and one-way latencies */
-    uint8_t region_of[ENDPOINTS_MAX];
-    uint64_t region_latency_ns[ENDPOINTS_MAX][ENDPOINTS_MAX];
+    uint32_t clock_drift_ppm_max;      /* what lease reads allow for */
+    uint32_t snapshot_entries;         /* a snapshot after this many applied entries */
+    uint32_t message_bytes;            /* largest message between nodes, and so the batch of an append */
+    uint64_t latency_ns, jitter_ns;    /* one way, between any two endpoints, when there are no regions */
+    struct regions regions;            /* where nodes and clients are; these latencies count instead of the one above */
     uint64_t sync_min_ns, sync_max_ns; /* duration of a disk sync */
     /* Whether the scenario itself asks for latencies and durations of syncs: real links and disks have their own, and
      * the defaults above are the simulator's. */

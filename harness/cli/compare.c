@@ -14,6 +14,7 @@
 
 #define TARGETS_MAX 16u
 #define RUNS_MAX 10000u
+static_assert(REGIONS_MAX <= MEASURE_REGIONS_MAX, "every region has its figures");
 #define FAULTY_SHOWN_MAX 10u
 #define COLUMNS 100u
 
@@ -109,6 +110,10 @@ static const struct side *side_of(const struct compare *k, uint64_t index) {
 }
 
 static void measure(const struct run_result *r, const struct history *h, struct measured *out) {
+    const char *names[REGIONS_MAX];
+    uint8_t *region_of_client = xmalloc(r->clients);
+    for (uint32_t i = 0; i < r->regions.count; i++) names[i] = r->regions.name[i];
+    for (uint32_t i = 0; i < r->clients; i++) region_of_client[i] = (uint8_t)regions_of_process(&r->regions, i);
     struct measure_input in = {.history = h,
                                .main_ns = r->main_ns,
                                .clients = r->clients,
@@ -118,7 +123,11 @@ static void measure(const struct run_result *r, const struct history *h, struct 
                                .fast_commits = r->counters.fast_commits,
                                .slow_commits = r->counters.slow_commits,
                                .cpu_ns = r->counters.cpu_ns};
+    if (r->regions.count) in.region_of_client = region_of_client;
+    in.region_names = names;
+    in.regions_count = r->regions.count;
     measure_run(&in, out);
+    free(region_of_client);
 }
 
 static void work(void *ctx, uint64_t index, const volatile sig_atomic_t *interrupted, struct pool_report *out) {

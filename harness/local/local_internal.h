@@ -62,7 +62,8 @@ struct local_client {
     uint64_t token, try_deadline_ns, op_deadline_ns, timer_ns, send_sequence;
     bool waiting; /* a request is out, and its answer is awaited on this node's channel: */
     uint8_t asked;
-    struct world_op op; /* foreign targets: the operation under way */
+    struct world_op op;         /* foreign targets: the operation under way, */
+    uint8_t nearest[NODES_MAX]; /* and the nodes in the order in which they are asked */
     bool busy;
     uint32_t refusals; /* of it, in a row */
     uint64_t retry_ns; /* when it is tried again; 0: a call is out */
@@ -147,6 +148,9 @@ void node_on_restart(struct local_node *n);
 
 /* slots.c: bundled targets */
 void slots_make(struct local *l);
+/* Around whatever makes a socket for a client, or the thread that will: it is to be where the client is. */
+void slot_enter_region(struct local *l, uint32_t slot);
+void slot_leave_region(struct local *l);
 uint8_t slots_submit(struct local *l, uint32_t slot, const struct world_op *op);
 void slots_on_timer(struct local *l, uint32_t slot);
 void slots_on_send(struct local *l, uint32_t slot, uint64_t sequence);

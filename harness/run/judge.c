@@ -191,6 +191,7 @@ static void summarize(const struct runner *r, struct run_result *out) {
     out->counters = r->counters;
     out->nodes = r->scenario->world.nodes;
     out->clients = r->scenario->world.clients;
+    out->regions = r->scenario->world.regions;
 }
 
 static void merge(struct run_result *out) {

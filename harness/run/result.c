@@ -64,6 +64,10 @@ void run_result_json(const struct run_result *r, const struct run_options *o, st
                         json_pack("{s:I, s:I, s:I}", "ok", (json_int_t)r->ops_ok, "fail", (json_int_t)r->ops_fail,
                                   "info", (json_int_t)r->ops_info));
     json_object_set_new(root, "nodes", json_integer(r->nodes));
+    struct buffer regions = {0};
+    regions_json(&r->regions, r->nodes, &regions);
+    json_object_set_new(root, "regions", json_loadb((const char *)regions.data, regions.size, 0, NULL));
+    buffer_free(&regions);
     json_object_set_new(root, "faults", json_integer((json_int_t)r->faults));
     json_object_set_new(root, "virtual_seconds", json_real(r->virtual_seconds));
     json_object_set_new(root, "wall_seconds", json_real(r->wall_seconds));

@@ -50,7 +50,8 @@ struct run_result {
     uint64_t main_ns;               /* when the main phase ended */
     struct world_counters counters; /* of the main phase */
     uint32_t nodes, clients;
-    uint32_t fault_kinds; /* mask of enum fault_kind that the nemeses asked for */
+    struct regions regions; /* where nodes and processes are */
+    uint32_t fault_kinds;   /* mask of enum fault_kind that the nemeses asked for */
 };
 
 /* A runner keeps a world and a history for many runs (hunt, test, bench): cheap reuse, same results as a fresh one. */
@@ -76,7 +77,8 @@ const struct check_result *run_deciding_check(const struct run_result *r);
 struct stored_options;
 struct stored_options *run_options_of(const struct run_info *info, struct run_options *o, struct error *e);
 void stored_options_free(struct stored_options *s);
-uint32_t run_info_nodes(const struct run_info *info); /* 0: not recorded */
+uint32_t run_info_nodes(const struct run_info *info);                    /* 0: not recorded */
+void run_info_regions(const struct run_info *info, struct regions *out); /* count 0: none, or not recorded */
 /* Checks to and from the rows of the store. The caller frees: check_rows_free; run_checks_free. */
 struct check_row *run_check_rows(const struct check_result *checks, size_t count);
 struct check_result *run_checks_of_rows(const struct check_row *rows, size_t count);

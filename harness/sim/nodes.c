@@ -100,7 +100,7 @@ static void env_respond(void *ctx, uint64_t token, enum status status, uint8_t l
     uint32_t id = frame_new(s, result);
     struct frame *f = &s->frames[id];
     f->from = n->id;
-    f->to = client_endpoint(s);
+    f->to = client_endpoint(s, slot);
     f->kind = 0;
     f->client = slot;
     f->token = token;

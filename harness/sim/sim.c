@@ -220,12 +220,12 @@ static void fill_defaults(struct world_config *c) {
     if (c->try_timeout_ns == 0) c->try_timeout_ns = NS_PER_S;
     if (c->election_timeout_ns == 0) c->election_timeout_ns = 300 * NS_PER_MS;
     if (c->heartbeat_ns == 0) c->heartbeat_ns = 50 * NS_PER_MS;
-    if (c->sync_max_ns == 0) {
+    if (c->sync_max_ns == 0 && !c->sync_given) {
         c->sync_min_ns = 200 * NS_PER_US;
         c->sync_max_ns = 2 * NS_PER_MS;
     }
     if (c->sync_min_ns > c->sync_max_ns) c->sync_min_ns = c->sync_max_ns;
-    if (c->latency_ns == 0 && c->regions == 0) {
+    if (c->latency_ns == 0 && c->regions.count == 0) {
         c->latency_ns = 500 * NS_PER_US;
         c->jitter_ns = 200 * NS_PER_US;
     }
@@ -260,6 +260,7 @@ int sim_reset(struct world *w, const struct world_config *c, struct error *e) {
     s->config = *c;
     fill_defaults(&s->config);
     s->clients_count = s->config.clients;
+    s->endpoints = regions_endpoints(&s->config.regions, s->nodes);
     s->now_ns = s->sequence = s->events = 0;
     s->hash = hash_u64(c->seed);
     s->counters = (struct world_counters){0};
