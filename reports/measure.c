@@ -142,7 +142,7 @@ static size_t first_at_or_after(const uint64_t *times_ns, size_t count, uint64_t
     return low;
 }
 
-/* The first success of an operation issued at or after `at_ns`. earliest_ns[op] is the first end of those from op on. */
+/* The first success of what was asked at or after `at_ns`. earliest_ns[op] is the first end of those from op on. */
 static uint64_t answered_after(const struct work *w, const uint64_t *earliest_ns, uint64_t at_ns) {
     const struct history *h = w->in->history;
     size_t op = first_at_or_after(h->invoke_ns, h->count, at_ns);

@@ -448,6 +448,7 @@ static void print_head(const struct compare *k) {
 
 static int set_up(struct compare *k, struct error *e) {
     struct cli *c = k->c;
+    if (!c->targets) c->targets = c->target;
     if (!c->targets) return error_set(e, "say what to compare: --targets raft,multipaxos,epaxos");
     if (c->json && c->csv) return error_set(e, "--json and --csv both want standard output: give one of them");
     if (cli_source_load(&k->source, c->arguments[0], e)) return -1;
