@@ -37,7 +37,7 @@ enum measure {
     MEASURE_SYNCS,
     MEASURE_CPU,       /* microseconds */
     MEASURE_FAST_PATH, /* percent of the commands that were committed in one round trip */
-    MEASURE_ELECTIONS, /* times that a node became a candidate */
+    MEASURE_ELECTIONS, /* times that a node became a candidate, however often it tried then */
     MEASURE_LEADERS,   /* times that a node became the leader, the first time included */
     MEASURES,
 };

@@ -301,16 +301,21 @@ static void measure_latency(const struct work *w, struct measured *out) {
 
 /* --- all of it ---------------------------------------------------------------------------------------------------- */
 
+/* A candidate that tells of itself again, in a later term or after a vote before the vote, is in the same election. */
 static void measure_elections(const struct measure_input *in, struct measured *out) {
     const struct history *h = in->history;
     uint32_t elections = 0, leaders = 0;
+    uint8_t role_of[UINT8_MAX + 1] = {ROLE_FOLLOWER};
     bool any = false;
     for (uint32_t i = 0; i < h->samples_count; i++) {
         const struct sample *s = &h->samples[i];
-        if (s->kind != SAMPLE_ROLE || s->role == ROLE_PEER || s->time_ns >= in->main_ns) continue;
+        if (s->time_ns >= in->main_ns) continue;
+        if (s->kind == SAMPLE_NODE_DOWN || s->kind == SAMPLE_NODE_UP) role_of[s->node] = ROLE_FOLLOWER;
+        if (s->kind != SAMPLE_ROLE || s->role == ROLE_PEER) continue;
         any = true;
-        elections += s->role == ROLE_CANDIDATE;
-        leaders += s->role == ROLE_LEADER;
+        elections += s->role == ROLE_CANDIDATE && role_of[s->node] != ROLE_CANDIDATE;
+        leaders += s->role == ROLE_LEADER && role_of[s->node] != ROLE_LEADER;
+        role_of[s->node] = s->role;
     }
     if (!any) return;
     out->values[MEASURE_ELECTIONS] = elections;

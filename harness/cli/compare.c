@@ -1,6 +1,6 @@
 /* harrow compare: the same scenario and seeds on several targets. Every run is measured by the worker that ran it, into
- * memory that all share; the parent puts the figures side by side. A run that is not valid is shown, counted, and told
- * before anything else: figures of a system that broke its promises do not compare. */
+ * memory that all share; the parent puts the figures side by side. A run that is not valid is counted, shown and told
+ * aloud: figures of a system that broke its promises do not compare. */
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>

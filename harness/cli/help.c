@@ -79,15 +79,15 @@ static const struct command compare_command = {
         "throughput, latencies by operation and region, availability, times to recover, messages, bytes, syncs and "
         "CPU\n"
         "time per operation, elections. Medians over the seeds, with the least and the greatest. Seeds: 1..5, unless\n"
-        "--seeds says otherwise. A target is what run takes, settings and all, or a mutant's id; they\n"
-        "may be given by --target, too.\n"
+        "--seeds says otherwise. A target is what run takes, settings and all, or a mutant's id; --target\n"
+        "takes the list, too. With --quiet there is the table alone.\n"
         "With --out DIR, which is made if need be: compare.html with plots, compare.csv, compare.json. With --world "
         "local\n"
         "one run goes on at a time, unless -j says otherwise, and each is stored there (or in ./store).\n"
-        "Where a run is not valid, that is said first, and the exit status is 1.\n\n"
+        "Where a run is not valid, that is said aloud, and the exit status is 1.\n\n"
         "  harrow compare leader-kill --targets raft,multipaxos,epaxos\n"
         "  harrow compare packet-storm --targets raft,epaxos --seeds 1..100 --time 30 --out storm\n"
-        "  harrow compare leader-kill --targets raft,raft/forget-old-term --csv > runs.csv\n"
+        "  harrow compare leader-kill --targets raft,raft/commit-old-term --csv > runs.csv\n"
         "  harrow compare leader-kill --world local --targets etcd,etcd:reads=serializable --seeds 1..3\n",
     .options = OPT(TARGETS) | OPT(TARGET) | OPT(WORLD) | OPT(TIME) | OPT(SET) | OPT(WITHOUT) | OPT(NO_INVARIANTS) |
                COMMON | OPT(SEEDS) | OPT(JOBS) | OPT(OUT) | OPT(CSV),
