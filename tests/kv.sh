@@ -157,8 +157,8 @@ other() { # PROTOCOL TRANSFER-STATUS TRANSFER-OUTPUT PATTERN...
     stop_all
     dissected "$protocol" "$@"
 }
-other multipaxos 0 'n[123] leads' 'PREPARE ballot [0-9]+\.n[123] slot' 'PROMISE .* success' 'ACCEPT ballot .* put second' \
-    'ACCEPTED ballot .* held' 'HANDOVER ballot'
+other multipaxos 0 'n[123] leads' 'PREPARE ballot [0-9]+\.n[123] slot' 'PROMISE .* success' \
+    'ACCEPT ballot .* put second' 'ACCEPTED ballot .* held' 'HANDOVER ballot'
 other paxos 1 'a protocol without a leader' 'PREPARE slot [0-9]+ ballot [0-9]+\.n[123]' 'ACCEPT slot .* put second' \
     'CHOSEN slot .* commit'
 other epaxos 1 'a protocol without a leader' 'PREACCEPT [123]\.[0-9]+ seq .* put second' \

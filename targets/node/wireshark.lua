@@ -4,8 +4,8 @@
 --
 --     wireshark -X lua_script:wireshark.lua capture.pcap
 --
--- Which protocol the nodes speak stands in the HELLO of a connection. Of one whose HELLO is not in the capture it is the
--- preference harrow.protocol (-o harrow.protocol:epaxos), else raft.
+-- Which protocol the nodes speak stands in the HELLO of a connection. Of one whose HELLO is not in the capture it is
+-- the preference harrow.protocol (-o harrow.protocol:epaxos), else raft.
 
 local harrow = Proto("harrow", "harrow wire protocol")
 
@@ -307,7 +307,8 @@ local function multipaxos_entries(c, kind, count)
     if kind == 2 then numbers(inner, { "slot", "ballot" }) end
     local entry_kind = inner:u8(f.entry_kind)
     local value = inner:bytes(f.data)
-    text = text .. ", " .. (entry_kind == 0 and value and kv_command(cursor(value, tree)) or entry_kinds[entry_kind] or "?")
+    local command = entry_kind == 0 and value and kv_command(cursor(value, tree))
+    text = text .. ", " .. (command or entry_kinds[entry_kind] or "?")
   end
   return text
 end
