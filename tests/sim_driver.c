@@ -1,4 +1,5 @@
 /* The host of sim_driver.h. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "tests/sim_driver.h"
@@ -150,6 +151,30 @@ enum world_end driver_run(struct driver *d, uint32_t seconds, bool *settled) {
         *settled = agreed(d);
     }
     return end;
+}
+
+enum verdict driver_judge(const struct driver *d, const char **why) {
+    static char detail[300];
+    struct check_result r = {0};
+    check_linearizable(d->history, model_find("kv"), NULL, &r);
+    snprintf(detail, sizeof detail, "%s", r.detail ? r.detail : "");
+    enum verdict v = r.verdict;
+    check_result_free(&r);
+    *why = detail;
+    return v;
+}
+
+const char *driver_complaint(const struct driver *d, enum world_end end, bool settled) {
+    static char text[600];
+    const char *invariant = "", *why = d->world->ops->violation(d->world, &invariant);
+    if (why) {
+        snprintf(text, sizeof text, "%s: %s", invariant, why);
+        return text;
+    }
+    if (end != WORLD_TIME) return "it ended early";
+    if (!settled) return "it does not settle";
+    if (d->config.reads == READ_LOCAL) return NULL;
+    return driver_judge(d, &why) == VERDICT_VALID ? NULL : why;
 }
 
 void driver_free(struct driver *d) {

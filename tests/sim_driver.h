@@ -2,6 +2,7 @@
 #ifndef HARROW_TESTS_SIM_DRIVER_H
 #define HARROW_TESTS_SIM_DRIVER_H
 
+#include "checkers/checkers.h"
 #include "harness/world.h"
 
 struct driver {
@@ -25,6 +26,11 @@ void driver_init(struct driver *d, const struct world_config *c);
 /* Runs `seconds` with faults begun and ended at random, then heals and lets the cluster settle. Returns how the main
  * phase ended; `settled` tells whether all nodes agreed in the end. */
 enum world_end driver_run(struct driver *d, uint32_t seconds, bool *settled);
+/* Judges the history as that of a key-value store; `why` is valid until the next call. */
+enum verdict driver_judge(const struct driver *d, const char **why);
+/* What is not as a run of correct code must be, NULL if nothing is: an invariant, an early end, nodes that do not
+ * agree, the history (not with local reads, which may be stale). Valid until the next call. */
+const char *driver_complaint(const struct driver *d, enum world_end end, bool settled);
 void driver_free(struct driver *d);
 
 #endif

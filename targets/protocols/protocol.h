@@ -199,6 +199,9 @@ static inline struct effect *effect_add(struct effects *fx, enum effect_kind kin
 struct probe {
     uint8_t role, vote, leader;
     uint64_t term, first_index, last_index, last_term, commit_index, applied_index, durable_index;
+    /* Since start: commands whose commit was decided here, in one round trip and in more. Both stay 0 where there is no
+     * fast path. */
+    uint64_t fast_commits, slow_commits;
     uint64_t refused_messages; /* since start: no message of this protocol, or with numbers that no run reaches */
     uint8_t refused_from;      /* who sent the last of them */
 };

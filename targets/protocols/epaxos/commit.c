@@ -184,6 +184,7 @@ void commit_decide(struct epaxos *e, struct instance *i, uint8_t entry_kind, con
                    bool fast, struct effects *fx) {
     struct epaxos_attributes value = *at;
     i->fast = fast;
+    if (entry_kind == ENTRY_COMMAND) *(fast ? &e->fast_commits : &e->slow_commits) += 1;
     commit(e, i, entry_kind, &value, fx);
     if (fast || e->c.nodes == 1) i->commit_written = e->last_commit_written = i->written;
     commit_send(e, epaxos_others(e), i, fx);

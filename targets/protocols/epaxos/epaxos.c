@@ -227,6 +227,8 @@ static void probe(const void *state, struct probe *out) {
                           .commit_index = e->applied + e->waiting.count,
                           .applied_index = e->applied,
                           .durable_index = known,
+                          .fast_commits = e->fast_commits,
+                          .slow_commits = e->slow_commits,
                           .refused_messages = e->refused_messages,
                           .refused_from = e->refused_from};
 }
