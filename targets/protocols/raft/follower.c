@@ -94,7 +94,7 @@ void follower_on_append(struct raft *r, uint8_t from, const struct raft_message 
         reject(r, from, m, fx);
         return;
     }
-    uint64_t cut = r->rules->truncate_from(find_conflict(r, m), m->index, r->log.last);
+    uint64_t cut = r->rules->truncate_from(find_conflict(r, m), m->index, r->log.base_index, r->log.last);
     if (cut && !cut_log(r, cut, fx)) return;
     uint64_t matched = append_new(r, m, fx);
     uint64_t commit = r->rules->follower_commit(m->commit, matched, r->log.last);
@@ -126,7 +126,7 @@ void follower_on_snapshot(struct raft *r, uint8_t from, const struct raft_messag
         return;
     }
     if (r->installing) return;
-    if (m->index <= r->commit) { /* an older one never replaces what is committed here */
+    if (!r->rules->takes_snapshot(m->index, r->commit)) { /* an older one never replaces what is committed here */
         uint64_t held = m->index <= r->durable_index ? m->index : r->snapshot_index;
         answer_snapshot(r, from, held, true, m->offset, fx);
         return;
@@ -165,7 +165,7 @@ void follower_on_snapshot(struct raft *r, uint8_t from, const struct raft_messag
 }
 
 void follower_on_installed(struct raft *r, uint64_t index, uint64_t term, struct effects *fx) {
-    assert(r->installing && index > r->applied);
+    assert(r->installing);
     r->installing = false;
     r->receive_index = r->receive_offset = 0;
     r->snapshot_index = index;
@@ -177,7 +177,7 @@ void follower_on_installed(struct raft *r, uint64_t index, uint64_t term, struct
     else
         log_reset(&r->log, index, term);
     r->applied = index;
-    if (r->commit < index) r->commit = index;
+    if (r->commit < index || !retained) r->commit = index;
     if (r->durable_index < index || r->durable_index > r->log.last) r->durable_index = index;
     r->cut_written = 0;
     uint8_t leader = (uint8_t)r->installing_from;
