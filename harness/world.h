@@ -6,8 +6,7 @@
 #ifndef HARROW_WORLD_H
 #define HARROW_WORLD_H
 
-#include "history/history.h"
-#include "nemesis/fault.h"
+#include "harness/regions.h"
 
 struct world;
 
@@ -31,13 +30,11 @@ struct world_config {
     uint64_t op_timeout_ns;  /* the client gives up: info */
     uint64_t try_timeout_ns; /* one try; then the next node */
     uint64_t election_timeout_ns, heartbeat_ns;
-    uint32_t clock_drift_ppm_max;   /* what lease reads allow for */
-    uint32_t snapshot_entries;      /* a snapshot after this many applied entries */
-    uint32_t message_bytes;         /* largest message between nodes, and so the batch of an append */
-    uint64_t latency_ns, jitter_ns; /* one way, between any two endpoints, when there are no regions */
-    uint32_t regions;               /* 0: none; else region_of (clients: region_of[nodes]) and one-way latencies */
-    uint8_t region_of[ENDPOINTS_MAX];
-    uint64_t region_latency_ns[ENDPOINTS_MAX][ENDPOINTS_MAX];
+    uint32_t clock_drift_ppm_max;      /* what lease reads allow for */
+    uint32_t snapshot_entries;         /* a snapshot after this many applied entries */
+    uint32_t message_bytes;            /* largest message between nodes, and so the batch of an append */
+    uint64_t latency_ns, jitter_ns;    /* one way, between any two endpoints, when there are no regions */
+    struct regions regions;            /* where nodes and clients are; these latencies count instead of the one above */
     uint64_t sync_min_ns, sync_max_ns; /* duration of a disk sync */
     /* Whether the scenario itself asks for latencies and durations of syncs: real links and disks have their own, and
      * the defaults above are the simulator's. */
@@ -77,8 +74,18 @@ struct node_status {
     uint8_t role;   /* enum role */
     uint8_t leader; /* whom it believes in, or NODE_UNKNOWN */
     uint64_t term, commit_index, applied_index, last_index, state_hash;
-    uint64_t cpu_ns; /* what its process has used; 0 where there is none */
 };
+
+struct world_counters { /* of all nodes together, since some moment before time 0 */
+    /* Between nodes: in the simulator the protocol's messages as they were sent, lost ones included; where the network
+     * is real the frames that arrived, with their headers, TCP's own among them. */
+    uint64_t messages, message_bytes;
+    uint64_t syncs;                      /* that were asked of the disks; COUNT_UNKNOWN where nothing watches them */
+    uint64_t fast_commits, slow_commits; /* as in struct probe; 0 where there is no fast path */
+    /* Used by the node processes; in the simulator by the thread that simulates them, clients and oracles among it. */
+    uint64_t cpu_ns;
+};
+#define COUNT_UNKNOWN UINT64_MAX
 
 enum world_end {
     WORLD_TIME,      /* ran until the given time */
@@ -104,6 +111,7 @@ struct world_ops {
     uint8_t (*leader)(const struct world *w);      /* the live leader of the highest term, or NODE_UNKNOWN */
     bool (*transfer)(struct world *w, uint8_t to); /* ask the leader to hand over; false: no leader, or not able */
     struct node_status (*node_status)(const struct world *w, uint8_t node);
+    void (*counters)(const struct world *w, struct world_counters *out);
     const char *(*violation)(const struct world *w, const char **invariant); /* text and name, NULL if none */
     uint64_t (*events)(const struct world *w);
     uint64_t (*trace_hash)(const struct world *w);

@@ -11,12 +11,18 @@ local colours = {
 local Cluster = { __name = "cluster" }
 Cluster.__index = Cluster
 
-local function new(nodes, drift_ppm)
+-- regions: a list of { name, nodes }. clients: the endpoints of the clients, one for each region or one for all.
+local function new(nodes, drift_ppm, regions)
   local ids = {}
   for id = 1, nodes do ids[id] = id end
-  local self = { nodes = ids, size = nodes, majority = nodes // 2 + 1, clients = nodes + 1, active = {} }
+  local self = { nodes = ids, size = nodes, majority = nodes // 2 + 1, clients = { nodes + 1 }, active = {} }
   self.minority = nodes - self.majority
   self.clock_drift_ppm = drift_ppm
+  self.region_nodes, self.region_clients, self.regions = {}, {}, {}
+  for i, region in ipairs(regions) do
+    self.regions[i], self.region_nodes[region.name] = region.name, region.nodes
+    self.clients[i], self.region_clients[region.name] = nodes + i, nodes + i
+  end
   return setmetatable(self, Cluster)
 end
 
@@ -67,6 +73,15 @@ end
 
 function Cluster:followers()
   return self:without(self:leader())
+end
+
+-- The nodes in a region, as a list.
+function Cluster:region(name)
+  local nodes = rawget(self.region_nodes, name)
+  if not nodes then
+    core.fail("there is no region '" .. tostring(name) .. "'; there are: " .. table.concat(self.regions, ", "))
+  end
+  return table.move(nodes, 1, #nodes, 1, {})
 end
 
 function Cluster:random_node()
@@ -129,6 +144,35 @@ function Cluster:pick(who)
   if #chosen == 0 then core.fail("no node is named: " .. (next(who) == nil and "the list is empty" or "not a list")) end
   table.sort(chosen)
   return chosen
+end
+
+-- --- where the leader is ---
+
+local LEADER_REST = 5 -- seconds between two looks, so that who leads for once can lead
+
+-- A nemesis that is none: asks whoever leads to hand over to one of these nodes, at the start and whenever another one
+-- leads later. Where none leads it says so and ends.
+local function keep_leader(wanted)
+  return function(cluster)
+    local placed = false
+    while true do
+      local leader = core.leader()
+      if leader and contains(wanted, leader) then
+        placed = true
+      elseif leader then
+        for _, node in ipairs(wanted) do
+          if core.status(node).up then
+            core.transfer(node)
+            break
+          end
+        end
+      elseif core.status(1).role == "peer" then
+        print("this target has no leader: that one is to be " .. names(wanted) .. " means nothing to it")
+        return
+      end
+      sleep(placed and LEADER_REST or 0.1)
+    end
+  end
 end
 
 -- --- links ---
@@ -361,5 +405,5 @@ end
 return {
   new = new, names = names, contains = contains, directed = directed, both_ways = both_ways, primitive = primitive,
   options_of = options_of, none = none, draw = draw, draw_whole = draw_whole, colours = colours,
-  check_fault = check_fault,
+  check_fault = check_fault, keep_leader = keep_leader,
 }

@@ -1,7 +1,8 @@
 /* nemesis: the vocabulary of faults, the same in every world. A fault is data: what kind, where, how strong. A world
  * starts it, adds it to the others in force (they compose), ends it, and tells by evidence what it really did.
  *
- * Endpoints are numbered from 0: the nodes, then one endpoint for all clients. A mask has bit i set for endpoint i.
+ * Endpoints are numbered from 0: the nodes, then one endpoint for the clients of each region (one for all clients where
+ * there are no regions). A mask has bit i set for endpoint i.
  * The Lua library beside this file (partition.lua, process.lua, network.lua, clock.lua, disk.lua, ...) builds these. */
 #ifndef HARROW_NEMESIS_FAULT_H
 #define HARROW_NEMESIS_FAULT_H
@@ -10,7 +11,8 @@
 #include "nemesis/disk.h"
 
 #define NODES_MAX 15
-#define ENDPOINTS_MAX (NODES_MAX + 1)
+#define REGIONS_MAX 15
+#define ENDPOINTS_MAX (NODES_MAX + REGIONS_MAX)
 #define FAULT_FILTER_MAX 256
 
 enum fault_kind {

@@ -24,7 +24,7 @@ local function links_of(cluster, options)
     links, detail = lib.both_ways(touched, touched), "all links"
   end
   if options.clients then
-    lib.both_ways(touched, { cluster.clients }, links)
+    lib.both_ways(touched, cluster.clients, links)
     detail = detail .. " and clients"
   end
   return links, detail

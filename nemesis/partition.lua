@@ -37,8 +37,28 @@ function partition.isolate(who, options)
   return cut("isolate", options, function(cluster)
     local inside = cluster:pick(who)
     local links, detail = split_off(cluster, inside, "partition.isolate")
-    if options.clients then lib.both_ways(inside, { cluster.clients }, links) end
+    if options.clients then lib.both_ways(inside, cluster.clients, links) end
     return links, detail
+  end)
+end
+
+-- A whole region, its clients with it, against all others: by name, or a random one.
+function partition.region(name, options)
+  return cut("region cut", options_of("region", options), function(cluster)
+    if #cluster.regions < 2 then core.fail("partition.region: the scenario has no two regions") end
+    local region = name or choose(cluster.regions)
+    local inside = cluster:region(region)
+    if #inside == 0 or #inside == cluster.size then
+      core.fail("partition.region: " .. region .. " has " .. (#inside == 0 and "no node" or "all nodes"))
+    end
+    local outside = cluster:without(inside)
+    local links = lib.both_ways(inside, outside)
+    local clients = cluster.region_clients[region]
+    lib.both_ways({ clients }, outside, links)
+    for _, other in ipairs(cluster.clients) do
+      if other ~= clients then lib.both_ways({ other }, inside, links) end
+    end
+    return links, region .. ": " .. lib.names(inside) .. " | " .. lib.names(outside)
   end)
 end
 

@@ -123,6 +123,11 @@ static bool fake_transfer(struct world *w, uint8_t to) {
     return false;
 }
 
+static void fake_counters(const struct world *w, struct world_counters *out) {
+    const struct fake *f = (const struct fake *)w;
+    *out = (struct world_counters){.messages = 2 * (uint64_t)f->submits, .syncs = COUNT_UNKNOWN};
+}
+
 static struct node_status fake_node_status(const struct world *w, uint8_t node) {
     const struct fake *f = (const struct fake *)w;
     struct node_status s = f->nodes[node];
@@ -164,6 +169,7 @@ static const struct world_ops fake_ops = {
     .leader = fake_leader,
     .transfer = fake_transfer,
     .node_status = fake_node_status,
+    .counters = fake_counters,
     .violation = fake_violation,
     .events = fake_events,
     .trace_hash = fake_trace_hash,

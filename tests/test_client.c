@@ -28,7 +28,7 @@ static void desk_open(struct desk *d, bool pinned) {
     d->store = kv_new(NULL);
     d->key = history_intern(d->history, "k");
     prng_seed(&d->prng, 1, 0);
-    client_reset(&d->client, 7, NODES); /* its home is node 2 */
+    client_reset(&d->client, (const uint8_t[]){2, 3, 4, 0, 1}, NODES); /* its home is node 2 */
 }
 
 static void desk_close(struct desk *d) {
@@ -123,6 +123,40 @@ static void hints_in_circles_slow_it_down(void **state) {
         uint8_t other = d.client.node == 1 ? 4 : 1;
         sends_to(&d, refused(&d, STATUS_NOT_LEADER, other), other, i < NODES);
     }
+    desk_close(&d);
+}
+
+static struct client_action begins_at(struct desk *d, uint64_t now_ns) {
+    struct world_op op = {.op = ++d->ops, .f = OP_READ, .key = d->key, .argument = VALUE_OF_NIL};
+    return client_begin(&d->client, &d->rules, d->history, &op, now_ns);
+}
+
+static void a_client_of_a_region_tries_the_nearest_and_comes_home(void **state) {
+    (void)state;
+    static const struct world_config c = {
+        .nodes = NODES,
+        .regions = {.count = 2, .of_node = {0, 1, 1, 0, 1}, .clients = {1, 2}, .one_way_ns = {{1, 5}, {5, 1}}}};
+    static const uint8_t expected[3][NODES] = {{0, 3, 1, 2, 4}, {1, 2, 4, 3, 0}, {2, 4, 1, 3, 0}};
+    for (uint32_t client = 0; client < 3; client++) {
+        uint8_t nearest[NODES_MAX];
+        regions_nearest(&c.regions, NODES, client, nearest);
+        assert_memory_equal(nearest, expected[client], NODES);
+    }
+    struct desk d;
+    desk_open(&d, false);
+    d.rules = client_rules_of(&c);
+    client_reset(&d.client, expected[2], NODES);
+    sends_to(&d, begins_at(&d, NS_PER_S), 2, true);
+    sends_to(&d, times_out(&d), 4, true);
+    ends(&d, applies(&d), OP_OK, "");
+    sends_to(&d, begins_at(&d, 5 * NS_PER_S), 4, true); /* too early: it may still be down */
+    ends(&d, applies(&d), OP_OK, "");
+    sends_to(&d, begins_at(&d, 6 * NS_PER_S), 2, true);
+    sends_to(&d, refused(&d, STATUS_NOT_LEADER, 0), 0, true);
+    ends(&d, applies(&d), OP_OK, "");
+    sends_to(&d, begins_at(&d, 60 * NS_PER_S), 0, true); /* a leader is worth the way */
+    sends_to(&d, times_out(&d), 2, true);
+    ends(&d, applies(&d), OP_OK, "");
     desk_close(&d);
 }
 
@@ -403,6 +437,7 @@ int main(void) {
         cmocka_unit_test(a_pinned_client_asks_its_own_node_only),
         cmocka_unit_test(a_pinned_write_that_was_only_refused_has_failed),
         cmocka_unit_test(a_pinned_write_that_may_have_arrived_goes_on),
+        cmocka_unit_test(a_client_of_a_region_tries_the_nearest_and_comes_home),
         cmocka_unit_test(a_pinned_client_may_be_sent_anywhere_for_one_operation),
         cmocka_unit_test(values_come_back_as_they_went_in),
         cmocka_unit_test(a_transaction_is_one_command_and_its_reads_are_filled_in),

@@ -132,6 +132,20 @@ static void completions_are_taken_before_invocations_of_the_same_instant(void **
     tear_down(&b);
 }
 
+static void what_the_world_counts_is_told_of_the_main_phase_alone(void **state) {
+    (void)state;
+    struct bench b = set_up(2);
+    struct steady g = closed_loop(5), reads = closed_loop(3);
+    reads.f = OP_READ;
+    run(&b, &g, &reads);
+    assert_int_equal(b.fake->submits, 8);
+    assert_int_equal(b.result.counters.messages, 2 * 5);
+    assert_true(b.result.counters.syncs == COUNT_UNKNOWN);
+    assert_int_equal(b.result.main_ns, b.r->main_end_ns);
+    assert_int_equal(b.result.clients, 2);
+    tear_down(&b);
+}
+
 static void the_generator_is_not_asked_while_no_client_is_free(void **state) {
     (void)state;
     struct bench b = set_up(2);
@@ -669,6 +683,7 @@ static void the_model_is_the_smallest_that_knows_every_operation(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(completions_are_taken_before_invocations_of_the_same_instant),
+        cmocka_unit_test(what_the_world_counts_is_told_of_the_main_phase_alone),
         cmocka_unit_test(the_generator_is_not_asked_while_no_client_is_free),
         cmocka_unit_test(open_loop_operations_keep_their_intended_time),
         cmocka_unit_test(an_info_ends_a_process_and_its_slot_goes_on_as_another),

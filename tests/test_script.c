@@ -87,6 +87,37 @@ static void defaults_behave_like_a_local_network(void **state) {
     script_free(s);
 }
 
+static void clients_are_dealt_to_regions(void **state) {
+    (void)state;
+    static const struct {
+        const char *clients;
+        uint32_t counts[3];
+    } cases[] = {{"", {4, 3, 3}}, {"clients = 'c',", {0, 0, 10}}, {"clients = { a = 1, c = 9 },", {1, 0, 9}}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *text = xformat("return { nodes = 3, workload = register {}, cluster = { leader = 'b' },\n"
+                             "  network = { regions = { names = { 'a', 'b', 'c' }, placement = { 'b', 'a', 'b' }, %s\n"
+                             "    rtt = { { 0, 1, 2 }, { 1, 0, 3 }, { 2, 3, 0 } } } } }",
+                             cases[i].clients);
+        struct script *s = load_or_fail(text, NULL);
+        const struct regions *r = &script_scenario(s)->world.regions;
+        assert_memory_equal(r->clients, cases[i].counts, sizeof cases[i].counts);
+        assert_int_equal(script_scenario(s)->leader_nodes, 5);
+        struct buffer json = {0};
+        struct regions again;
+        regions_json(r, 3, &json);
+        buffer_append(&json, "", 1);
+        assert_true(regions_of_json((const char *)json.data, &again));
+        assert_memory_equal(&again, r, sizeof again);
+        assert_int_equal(regions_of_process(r, 19), 2); /* the last client, after it gave up once */
+        buffer_free(&json);
+        script_free(s);
+        free(text);
+    }
+    struct regions none;
+    assert_false(regions_of_json("[{\"name\":\"a\"}]", &none));
+    assert_int_equal(none.count, 0);
+}
+
 static void every_field_is_read(void **state) {
     (void)state;
     struct script *s = load_or_fail(
@@ -111,11 +142,14 @@ static void every_field_is_read(void **state) {
     assert_int_equal(w->heartbeat_ns, 100 * NS_PER_MS);
     assert_int_equal(w->sync_max_ns, 2 * NS_PER_MS);
     assert_true(w->clients_pinned);
-    assert_int_equal(w->regions, 2);
-    static const uint8_t placement[] = {0, 0, 1, 1, 1};
-    assert_memory_equal(w->region_of, placement, 5);
-    assert_int_equal(w->region_latency_ns[0][1], 40 * NS_PER_MS);
-    assert_int_equal(w->region_latency_ns[1][1], NS_PER_MS);
+    assert_int_equal(w->regions.count, 2);
+    assert_string_equal(w->regions.name[1], "us");
+    static const uint8_t placement[] = {0, 0, 1, 1};
+    assert_memory_equal(w->regions.of_node, placement, 4);
+    assert_int_equal(w->regions.clients[0], 0);
+    assert_int_equal(w->regions.clients[1], 6);
+    assert_int_equal(w->regions.one_way_ns[0][1], 40 * NS_PER_MS);
+    assert_int_equal(w->regions.one_way_ns[1][1], NS_PER_MS);
     assert_int_equal(c->checks_count, 8);
     assert_string_equal(c->checks[0].model, "kv");
     assert_int_equal(c->checks[1].kind, CHECK_APPEND);
@@ -177,6 +211,15 @@ static void mistakes_are_explained(void **state) {
          "test.lua:2: cluster: the heartbeat must be shorter than the election timeout, best a fifth of it"},
         {"return { workload = register {},\n client = { timeout = 1,\n  try_timeout = 2 } }",
          "test.lua:3: client: try_timeout is longer than the timeout of the whole operation"},
+        {"return { workload = register {},\n cluster = { leader = 'eu' } }",
+         "test.lua:2: cluster: leader: there is no region 'eu' with a node..."},
+        {"return { workload = register {},\n network = { regions = { names = { 'a', 'a' } } } }",
+         "test.lua:2: network.regions: names: a cannot name a region..."},
+        {"return { nodes = 1, workload = register {},\n network = { regions = { names = { 'a' }, placement = { 'a' },\n"
+         " clients = { a = 3 } } } }",
+         "test.lua:2: network.regions: clients: there are 10, and 3 in regions"},
+        {"return { workload = register { conflict = 1.5 } }",
+         "test.lua:1: register: conflict = 1.5 is out of range; it may be from 0 to 1"},
         {"return { workload = register {},\n network = { regions = { names = { 'a' }, placement = { 'b' } } } }",
          "test.lua:2: network.regions: placement: 5 nodes need as many regions, not 1"},
         {"return { workload = register {},\n nemesis = 'kill' }",
@@ -721,6 +764,7 @@ int main(void) {
         cmocka_unit_test(scenarios_are_found_by_name_and_path),
         cmocka_unit_test(defaults_behave_like_a_local_network),
         cmocka_unit_test(every_field_is_read),
+        cmocka_unit_test(clients_are_dealt_to_regions),
         cmocka_unit_test(seconds_become_nanoseconds_exactly),
         cmocka_unit_test(mistakes_are_explained),
         cmocka_unit_test(set_overrides_fields_and_parameters),

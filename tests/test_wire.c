@@ -86,7 +86,9 @@ static void a_status_comes_back_as_it_was(void **state) {
                             .commit_index = 1,
                             .applied_index = 2,
                             .last_index = 3,
-                            .state_hash = UINT64_MAX};
+                            .state_hash = UINT64_MAX,
+                            .fast_commits = 4,
+                            .slow_commits = 5};
     memset(s.reason, 'x', sizeof s.reason - 1);
     struct buffer b = {0};
     wire_status_append(&b, &s);

@@ -42,7 +42,8 @@ static int measure(struct cli *c, struct runner *r, struct cell *cell, struct er
         uint16_t f = strcmp(cell->mix, "put") == 0 ? OP_WRITE : OP_READ;
         cell->latency = history_latency(runner_history(r), f);
         cell->per_second = (double)cell->latency.count / ((double)o.time_ns / (double)NS_PER_S);
-        cell->cpu_us_per_op = cell->latency.count ? result.node_cpu_seconds * 1e6 / (double)cell->latency.count : 0;
+        cell->cpu_us_per_op =
+            cell->latency.count ? (double)result.counters.cpu_ns / 1e3 / (double)cell->latency.count : 0;
         cell->ran = true;
         run_result_free(&result);
     }

@@ -1,10 +1,21 @@
 /* The client's state machine: open a session, try, follow the leader, try again, end. */
 #include "harness/client/client.h"
 
-void client_reset(struct client *c, uint32_t slot, uint32_t nodes) {
+#define BACKOFF_NS (20 * NS_PER_MS)
+#define HOME_NS (5 * NS_PER_S)
+
+struct client_rules client_rules_of(const struct world_config *c) {
+    return (struct client_rules){.nodes = c->nodes,
+                                 .pinned = c->clients_pinned,
+                                 .backoff_ns = BACKOFF_NS,
+                                 .home_ns = c->regions.count ? HOME_NS : 0};
+}
+
+void client_reset(struct client *c, const uint8_t *nearest, uint32_t nodes) {
     struct buffer command = c->command;
     command.size = 0;
-    *c = (struct client){.home = (uint8_t)(slot % nodes), .node = (uint8_t)(slot % nodes), .command = command};
+    *c = (struct client){.node = nearest[0], .command = command};
+    memcpy(c->nearest, nearest, nodes);
 }
 
 void client_free(struct client *c) {
@@ -64,17 +75,34 @@ struct client_action client_begin(struct client *c, const struct client_rules *r
     c->ambiguous = false;
     c->started_ns = now_ns;
     c->pinned = rules->pinned && !op->anywhere;
-    if (c->pinned) c->node = c->home;
+    bool stays = c->node == c->nearest[0] || c->hinted;
+    if (c->pinned || (!stays && rules->home_ns && now_ns >= c->away_ns + rules->home_ns)) c->node = c->nearest[0];
     const char *why = NULL;
     if (!encode(c, h, &why)) return end(c, h, OP_FAIL, VALUE_OF_NIL, why);
     return send_after(0);
+}
+
+/* On to the node that comes after the present one in the order of this client. */
+static void go_on(struct client *c, const struct client_rules *rules) {
+    uint32_t at = 0;
+    while (c->nearest[at] != c->node) at++;
+    /* Where nearness matters, whoever loses a leader begins again at home. */
+    bool home = c->hinted && at > 0 && rules->home_ns;
+    c->node = home ? c->nearest[0] : c->nearest[(at + 1) % rules->nodes];
+    c->hinted = false;
+    c->away_ns = c->started_ns;
 }
 
 static struct client_action try_elsewhere(struct client *c, const struct client_rules *rules, uint8_t leader,
                                           struct prng *p) {
     bool hinted = !c->pinned && leader < rules->nodes && leader != c->node;
     c->tries++;
-    if (!c->pinned) c->node = hinted ? leader : (uint8_t)((c->node + 1) % rules->nodes);
+    if (hinted) {
+        c->node = leader;
+        c->hinted = true;
+    } else if (!c->pinned) {
+        go_on(c, rules);
+    }
     bool at_once = hinted && c->tries <= rules->nodes; /* hints of past leaders may lead in circles */
     return send_after(at_once ? 0 : prng_between(p, rules->backoff_ns / 2, rules->backoff_ns * 3 / 2));
 }
@@ -124,7 +152,7 @@ struct client_action client_on_reply(struct client *c, const struct client_rules
 struct client_action client_on_try_timeout(struct client *c, const struct client_rules *rules) {
     c->ambiguous = true;
     c->tries++;
-    if (!c->pinned) c->node = (uint8_t)((c->node + 1) % rules->nodes);
+    if (!c->pinned) go_on(c, rules);
     return send_after(0);
 }
 

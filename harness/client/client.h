@@ -14,10 +14,12 @@
 enum client_state { CLIENT_IDLE, CLIENT_OPENING, CLIENT_BUSY };
 
 struct client {
-    uint8_t state;  /* enum client_state */
-    uint8_t node;   /* whom it asks now */
-    uint8_t home;   /* its own node */
-    bool ambiguous; /* some try may have reached the log without an answer */
+    uint8_t state;              /* enum client_state */
+    uint8_t node;               /* whom it asks now */
+    uint8_t nearest[NODES_MAX]; /* all nodes, in the order in which it tries them; the first is its own */
+    bool hinted;                /* a node named the present one as its leader */
+    uint64_t away_ns;           /* when it began the operation in which it went elsewhere without a hint */
+    bool ambiguous;             /* some try may have reached the log without an answer */
     bool reads_only;
     bool pinned; /* for this operation */
     uint32_t tries;
@@ -42,9 +44,12 @@ struct client_rules { /* how clients behave in this run */
     uint32_t nodes;
     bool pinned;
     uint64_t backoff_ns; /* mean pause before a refused try is repeated */
+    uint64_t home_ns;    /* so long after it left its own node, it tries that one again; 0: it stays away */
 };
 
-void client_reset(struct client *c, uint32_t slot, uint32_t nodes);
+/* What a world's clients keep to; those of regions go home, as nearness matters there. */
+struct client_rules client_rules_of(const struct world_config *c);
+void client_reset(struct client *c, const uint8_t *nearest, uint32_t nodes);
 void client_free(struct client *c);
 /* Begins an operation; the action is CLIENT_SEND, or CLIENT_DONE with FAIL when the store cannot express it. */
 struct client_action client_begin(struct client *c, const struct client_rules *rules, struct history *h,

@@ -142,6 +142,10 @@ static struct node_status node_status(const struct world *w, uint8_t node) {
     return node_report(of_const(w), node);
 }
 
+static void counters(const struct world *w, struct world_counters *out) {
+    measured_counters(of_const(w), out);
+}
+
 static const char *violation(const struct world *w, const char **invariant) {
     const struct local *l = of_const(w);
     if (!l->violation[0]) return NULL;
@@ -204,6 +208,7 @@ static struct world_ops local_ops = {
     .leader = leader,
     .transfer = transfer,
     .node_status = node_status,
+    .counters = counters,
     .violation = violation,
     .events = events,
     .trace_hash = trace_hash,
@@ -227,19 +232,21 @@ static int make_loop(struct local *l, struct error *e) {
 
 /* The switch is made in the fabric's namespace, and everything after it in the clients'. */
 static int make_network(struct local *l, struct error *e) {
-    struct network_options o = {.endpoints = l->nodes + 1};
+    uint32_t endpoints = regions_endpoints(&l->config.regions, l->nodes);
+    struct network_options o = {.endpoints = endpoints};
     if (network_make(&l->network, &o, e) != 0) return -1;
     l->network_made = true;
     if (network_enter(l->network.fabric, e) != 0) return -1;
     char *log = l->config.folder ? xformat("%s/switch.jsonl", l->config.folder) : NULL;
-    struct switch_options so = {.endpoints = l->nodes + 1,
+    struct switch_options so = {.endpoints = endpoints,
+                                .nodes = l->nodes,
                                 .seed = l->config.seed,
                                 .start_ns = monotonic_ns(),
                                 .log_path = log,
                                 .pcap_folder = l->config.pcap ? l->config.folder : NULL,
                                 .pcap_snap_bytes = l->config.pcap_snap_bytes,
                                 .late_ns = LATE_NS};
-    for (uint32_t i = 0; i <= l->nodes; i++) {
+    for (uint32_t i = 0; i < endpoints; i++) {
         memcpy(so.ports[i].interface, l->network.interface[i], sizeof so.ports[i].interface);
         memcpy(so.ports[i].mac, l->network.mac[i], sizeof so.ports[i].mac);
     }
@@ -252,11 +259,12 @@ static int make_network(struct local *l, struct error *e) {
 
 static void shape_links(struct local *l) {
     const struct world_config *c = &l->config;
-    for (uint8_t from = 0; from <= l->nodes; from++) {
-        for (uint8_t to = 0; to <= l->nodes; to++) {
+    uint32_t endpoints = regions_endpoints(&c->regions, l->nodes);
+    for (uint8_t from = 0; from < endpoints; from++) {
+        for (uint8_t to = 0; to < endpoints; to++) {
             if (from == to) continue;
             uint64_t latency_ns = c->network_given ? c->latency_ns : 0;
-            if (c->regions) latency_ns = c->region_latency_ns[c->region_of[from]][c->region_of[to]];
+            if (c->regions.count) latency_ns = regions_one_way_ns(&c->regions, l->nodes, from, to);
             uint64_t jitter_ns = c->network_given ? c->jitter_ns : 0;
             if (latency_ns || jitter_ns) switch_link(l->net_switch, from, to, latency_ns, jitter_ns);
         }

@@ -46,6 +46,8 @@ struct local_node {
     uint32_t slow_percent;
     struct clock_condition clock;
     uint64_t faults_seed;
+    uint64_t fast_commits, slow_commits; /* of all its processes so far */
+    uint64_t ended_cpu_ns, ended_syncs;  /* of those that ended */
 };
 
 enum local_timer { TIMER_CLIENT, TIMER_CLIENT_SEND, TIMER_RESTART, TIMER_LEAVE };
@@ -60,7 +62,8 @@ struct local_client {
     uint64_t token, try_deadline_ns, op_deadline_ns, timer_ns, send_sequence;
     bool waiting; /* a request is out, and its answer is awaited on this node's channel: */
     uint8_t asked;
-    struct world_op op; /* foreign targets: the operation under way */
+    struct world_op op;         /* foreign targets: the operation under way, */
+    uint8_t nearest[NODES_MAX]; /* and the nodes in the order in which they are asked */
     bool busy;
     uint32_t refusals; /* of it, in a row */
     uint64_t retry_ns; /* when it is tried again; 0: a call is out */
@@ -145,6 +148,9 @@ void node_on_restart(struct local_node *n);
 
 /* slots.c: bundled targets */
 void slots_make(struct local *l);
+/* Around whatever makes a socket for a client, or the thread that will: it is to be where the client is. */
+void slot_enter_region(struct local *l, uint32_t slot);
+void slot_leave_region(struct local *l);
 uint8_t slots_submit(struct local *l, uint32_t slot, const struct world_op *op);
 void slots_on_timer(struct local *l, uint32_t slot);
 void slots_on_send(struct local *l, uint32_t slot, uint64_t sequence);
@@ -160,6 +166,7 @@ void outside_on_timer(struct local *l, uint32_t slot);
 void measured_late(struct local *l, uint64_t due_ns, uint64_t done_ns); /* the loop was: all windows between are late */
 void measured_ask_switch(struct local *l, uint64_t now_ns);             /* now and then: was the switch? */
 void measured_sum_up(struct local *l);
+void measured_counters(const struct local *l, struct world_counters *out);
 
 /* faults.c */
 uint32_t local_fault_begin(struct local *l, const struct fault_spec *spec, struct error *e);

@@ -55,12 +55,39 @@ void measured_ask_switch(struct local *l, uint64_t now_ns) {
 /* --- what passed the links --- */
 
 static json_t *endpoint_name(const struct local *l, uint8_t endpoint) {
-    return endpoint < l->nodes ? json_sprintf("n%u", endpoint + 1u) : json_string("clients");
+    if (endpoint < l->nodes) return json_sprintf("n%u", endpoint + 1u);
+    const struct regions *r = &l->config.regions;
+    return r->count ? json_sprintf("clients %s", r->name[endpoint - l->nodes]) : json_string("clients");
+}
+
+static uint64_t node_syncs(const struct local_node *n) {
+    struct disk_counters disk;
+    if (!n->filesystem) return n->ended_syncs + (n->process ? process_sync_counters(n->process).syncs : 0);
+    filesystem_counters(n->filesystem, &disk);
+    return disk.syncs;
+}
+
+void measured_counters(const struct local *l, struct world_counters *out) {
+    *out = (struct world_counters){.syncs = l->has_filesystem || l->has_syncs ? 0 : COUNT_UNKNOWN};
+    for (uint8_t i = 0; i < l->nodes; i++) {
+        const struct local_node *n = &l->node[i];
+        for (uint8_t to = 0; to < l->nodes; to++) {
+            struct link_counters c;
+            switch_counters(l->net_switch, i, to, &c);
+            out->messages += c.delivered;
+            out->message_bytes += c.bytes;
+        }
+        if (out->syncs != COUNT_UNKNOWN) out->syncs += node_syncs(n);
+        out->fast_commits += n->fast_commits;
+        out->slow_commits += n->slow_commits;
+        out->cpu_ns += n->ended_cpu_ns + (n->process ? process_cpu_ns(n->process) : 0);
+    }
 }
 
 void measured_sum_up(struct local *l) {
-    for (uint8_t from = 0; from <= l->nodes; from++) {
-        for (uint8_t to = 0; to <= l->nodes; to++) {
+    uint32_t endpoints = regions_endpoints(&l->config.regions, l->nodes);
+    for (uint8_t from = 0; from < endpoints; from++) {
+        for (uint8_t to = 0; to < endpoints; to++) {
             struct link_counters c;
             switch_counters(l->net_switch, from, to, &c);
             if (c.offered == 0) continue;

@@ -64,6 +64,8 @@ static void on_control(void *ctx, struct channel *c, enum wire_type type, struct
     if (type != WIRE_STATUS || !wire_status_decode(payload, &s)) return;
     bool changed = !n->status_known || s.role != n->status.role || s.term != n->status.term;
     if (n->status_known && !s.serving && n->status.serving) node_note(n, s.reason);
+    n->fast_commits += s.fast_commits - n->status.fast_commits;
+    n->slow_commits += s.slow_commits - n->status.slow_commits;
     n->status = s;
     n->status_known = true;
     n->local->events++;
@@ -97,6 +99,10 @@ void node_process_free(struct local_node *n) {
     n->control = NULL;
     n->status_known = false;
     n->status = (struct wire_status){.node = n->id, .leader = NODE_UNKNOWN};
+    if (n->process) {
+        n->ended_cpu_ns += process_cpu_ns(n->process);
+        n->ended_syncs += process_sync_counters(n->process).syncs;
+    }
     process_free(n->process);
     n->process = NULL;
 }
@@ -269,7 +275,6 @@ struct node_status node_report(const struct local *l, uint8_t node) {
     const struct local_node *n = &l->node[node];
     out.up = n->process != NULL;
     out.paused = n->pause_count > 0;
-    out.cpu_ns = n->process ? process_cpu_ns(n->process) : 0;
     if (l->target) {
         struct foreign_node_state s;
         foreign_node_state(l->pool, node, &s);

@@ -103,6 +103,12 @@ static struct value from_foreign(struct history *h, const struct foreign_value *
 
 /* --- operations --- */
 
+static void ask_next(struct local_client *c) {
+    uint32_t at = 0;
+    while (c->nearest[at] != c->asked) at++;
+    c->asked = c->nearest[(at + 1) % c->local->nodes];
+}
+
 static void finish(struct local_client *c, enum op_status status, struct value result, const char *error) {
     struct local *l = c->local;
     struct history *h = l->world.host.history;
@@ -111,7 +117,7 @@ static void finish(struct local_client *c, enum op_status status, struct value r
     c->retry_ns = 0;
     c->token++;
     /* A node that refuses is left for the next one, unless the client is to stay with its own. */
-    if (status != OP_OK && !l->config.clients_pinned) c->asked = (uint8_t)((c->asked + 1) % l->nodes);
+    if (status != OP_OK && !l->config.clients_pinned) ask_next(c);
     struct completion done = {.op = c->op.op,
                               .client = c->slot,
                               .status = status,
@@ -153,7 +159,9 @@ static void call_target(struct local_client *c) {
                                 .node = c->asked,
                                 .timeout_ns = c->op_deadline_ns > now ? c->op_deadline_ns - now : 0};
     c->retry_ns = 0;
+    slot_enter_region(l, c->slot);
     foreign_submit(l->pool, c->slot, c->token, &call);
+    slot_leave_region(l);
     arena_free(&arena);
 }
 
@@ -168,7 +176,7 @@ static void on_refused(struct local_client *c, const char *reason) {
         return;
     }
     if (wait_ns > left_ns / 2) wait_ns = left_ns / 2; /* leaves time for a last try */
-    if (!stays(c)) c->asked = (uint8_t)((c->asked + 1) % l->nodes);
+    if (!stays(c)) ask_next(c);
     c->token++;
     if (wait_ns == 0) {
         call_target(c);
@@ -207,13 +215,14 @@ uint8_t outside_submit(struct local *l, uint32_t slot, const struct world_op *op
     uint64_t now = local_now(l);
     if (c->token == 0) {
         c->token = 1;
-        c->asked = (uint8_t)(slot % l->nodes);
+        regions_nearest(&l->config.regions, l->nodes, slot, c->nearest);
+        c->asked = c->nearest[0];
     }
     c->op = *op;
     c->busy = true;
     c->refusals = 0;
     c->op_deadline_ns = now + l->config.op_timeout_ns;
-    if (stays(c)) c->asked = (uint8_t)(slot % l->nodes);
+    if (stays(c)) c->asked = c->nearest[0];
     if (!foreign_has(l->target, history_function_name(h, op->f))) { /* told by a timer, never from inside submit */
         c->refused = true;
         arm(c, now);

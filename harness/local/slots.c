@@ -12,14 +12,15 @@ static void act(struct local_client *c, struct client_action a);
 void slots_make(struct local *l) {
     l->clients_count = l->config.clients;
     l->clients = xcalloc(l->clients_count, sizeof *l->clients);
-    l->client_rules =
-        (struct client_rules){.nodes = l->nodes, .pinned = l->config.clients_pinned, .backoff_ns = 20 * NS_PER_MS};
+    l->client_rules = client_rules_of(&l->config);
     for (uint32_t i = 0; i < l->clients_count; i++) {
         struct local_client *c = &l->clients[i];
         c->local = l;
         c->slot = i;
         c->channels = xcalloc(l->nodes, sizeof *c->channels);
-        client_reset(&c->client, i, l->nodes);
+        uint8_t nearest[NODES_MAX];
+        regions_nearest(&l->config.regions, l->nodes, i, nearest);
+        client_reset(&c->client, nearest, l->nodes);
     }
 }
 
@@ -34,6 +35,22 @@ void slots_free(struct local *l) {
     free(l->clients);
     l->clients = NULL;
     l->clients_count = 0;
+}
+
+/* A socket belongs to the namespace in which it was made. The world's own thread stays in that of the first clients. */
+static void be_in(struct local *l, uint8_t endpoint) {
+    if (l->config.regions.count <= 1) return;
+    struct error e = {{0}};
+    int failed = network_enter(l->network.endpoint[endpoint], &e);
+    assert(!failed && "a namespace that is held can be entered");
+}
+
+void slot_enter_region(struct local *l, uint32_t slot) {
+    be_in(l, regions_client_endpoint(&l->config.regions, l->nodes, slot));
+}
+
+void slot_leave_region(struct local *l) {
+    be_in(l, (uint8_t)l->nodes);
 }
 
 static void arm(struct local_client *c) {
@@ -87,7 +104,9 @@ static struct channel *connection(struct local_client *c, uint8_t node) {
     if (c->channels[node]) return c->channels[node];
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(WIRE_CLIENT_PORT)};
     inet_pton(AF_INET, l->network.address[node], &to.sin_addr);
+    slot_enter_region(l, c->slot);
     c->channels[node] = channel_connect(&l->hub, &to, OUT_BYTES_MAX, &channel_events, c, NULL);
+    slot_leave_region(l);
     if (!c->channels[node]) return NULL;
     uint8_t hello[10] = {[8] = WIRE_CLIENT, [9] = node};
     struct bytes part = bytes_of(hello, sizeof hello);

@@ -187,8 +187,11 @@ static void summarize(const struct runner *r, struct run_result *out) {
     out->trace_hash = r->world->ops->trace_hash(r->world);
     out->virtual_seconds = (double)r->world->ops->now_ns(r->world) / (double)NS_PER_S;
     out->fault_kinds = r->fault_kinds;
-    out->node_cpu_seconds = (double)r->node_cpu_ns / (double)NS_PER_S;
+    out->main_ns = r->main_end_ns;
+    out->counters = r->counters;
     out->nodes = r->scenario->world.nodes;
+    out->regions = r->scenario->world.regions;
+    out->clients = r->scenario->world.clients;
 }
 
 static void merge(struct run_result *out) {

@@ -166,20 +166,27 @@ static void final_reads(struct runner *r) {
 
 /* --- all of them --- */
 
-/* Processes that ended took their accounts with them: exact in runs without kills, a lower bound in others. */
-static uint64_t node_cpu_ns(const struct runner *r) {
-    uint64_t sum = 0;
-    for (uint32_t i = 0; i < r->scenario->world.nodes; i++)
-        sum += r->world->ops->node_status(r->world, (uint8_t)i).cpu_ns;
-    return sum;
+static struct world_counters count(const struct runner *r) {
+    struct world_counters c;
+    r->world->ops->counters(r->world, &c);
+    return c;
+}
+
+static struct world_counters counted_since(struct world_counters before, struct world_counters now) {
+    bool known = now.syncs != COUNT_UNKNOWN;
+    return (struct world_counters){.messages = now.messages - before.messages,
+                                   .message_bytes = now.message_bytes - before.message_bytes,
+                                   .syncs = known ? now.syncs - before.syncs : COUNT_UNKNOWN,
+                                   .fast_commits = now.fast_commits - before.fast_commits,
+                                   .slow_commits = now.slow_commits - before.slow_commits,
+                                   .cpu_ns = now.cpu_ns - before.cpu_ns};
 }
 
 void phases_run(struct runner *r) {
-    uint64_t cpu_ns = node_cpu_ns(r);
+    struct world_counters before = count(r);
     loop_run(r, r->workload, r->time_ns, false);
     r->main_end_ns = now_ns(r);
-    uint64_t cpu_end_ns = node_cpu_ns(r);
-    r->node_cpu_ns = cpu_end_ns > cpu_ns ? cpu_end_ns - cpu_ns : 0;
+    r->counters = counted_since(before, count(r));
     if (r->script) script_end_faults(r->script);
     if (runner_stopped(r)) return;
     settle(r);

@@ -52,11 +52,15 @@ static char *options_json(const struct runner *r) {
     json_t *sets = json_object();
     for (size_t i = 0; i < o->sets_count; i++) json_object_set_new(sets, o->sets[i].key, json_text(o->sets[i].value));
     json_t *parameters = json_loads(r->scenario->options_json ? r->scenario->options_json : "{}", 0, NULL);
+    struct buffer places = {0};
+    regions_json(&r->scenario->world.regions, r->scenario->world.nodes, &places);
+    json_t *regions = json_loadb((const char *)places.data, places.size, 0, NULL);
+    buffer_free(&places);
     json_t *root =
-        json_pack("{s:I, s:b, s:I, s:b, s:I, s:b, s:I, s:o, s:o}", "time_ns", (json_int_t)o->time_ns, "invariants",
+        json_pack("{s:I, s:b, s:I, s:b, s:I, s:b, s:I, s:o, s:o, s:o}", "time_ns", (json_int_t)o->time_ns, "invariants",
                   o->invariants, "without", (json_int_t)o->without, "pcap", o->pcap, "pcap_snap_bytes",
                   (json_int_t)o->pcap_snap_bytes, "record", o->record, "nodes", (json_int_t)r->scenario->world.nodes,
-                  "sets", sets, "parameters", parameters ? parameters : json_object());
+                  "sets", sets, "regions", regions, "parameters", parameters ? parameters : json_object());
     char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
     char *copy = xstrdup(text ? text : "{}");
     free(text);

@@ -47,9 +47,11 @@ struct run_result {
     uint64_t ops_ok, ops_fail, ops_info, faults;
     uint64_t events, trace_hash;
     double virtual_seconds, wall_seconds;
-    double node_cpu_seconds; /* of all node processes in the main phase; 0 in the simulator */
-    uint32_t nodes;
-    uint32_t fault_kinds; /* mask of enum fault_kind that the nemeses asked for */
+    uint64_t main_ns;               /* when the main phase ended */
+    struct world_counters counters; /* of the main phase */
+    uint32_t nodes, clients;
+    struct regions regions; /* where nodes and processes are */
+    uint32_t fault_kinds;   /* mask of enum fault_kind that the nemeses asked for */
 };
 
 /* A runner keeps a world and a history for many runs (hunt, test, bench): cheap reuse, same results as a fresh one. */
@@ -65,6 +67,8 @@ void run_result_json(const struct run_result *r, const struct run_options *o,
                      struct buffer *out); /* DESIGN: run --json */
 /* The exact command that runs this again; NUL-terminated, the NUL not counted. */
 void run_replay_command(const struct run_options *o, struct buffer *out);
+/* The same of a comparison, from the seed of `o` on. */
+void run_compare_command(const struct run_options *o, const char *targets, uint64_t last_seed, struct buffer *out);
 /* The first check that is not valid and decides the verdict; NULL when all are valid. */
 const struct check_result *run_deciding_check(const struct run_result *r);
 
@@ -73,7 +77,8 @@ const struct check_result *run_deciding_check(const struct run_result *r);
 struct stored_options;
 struct stored_options *run_options_of(const struct run_info *info, struct run_options *o, struct error *e);
 void stored_options_free(struct stored_options *s);
-uint32_t run_info_nodes(const struct run_info *info); /* 0: not recorded */
+uint32_t run_info_nodes(const struct run_info *info);                    /* 0: not recorded */
+void run_info_regions(const struct run_info *info, struct regions *out); /* count 0: none, or not recorded */
 /* Checks to and from the rows of the store. The caller frees: check_rows_free; run_checks_free. */
 struct check_row *run_check_rows(const struct check_result *checks, size_t count);
 struct check_result *run_checks_of_rows(const struct check_row *rows, size_t count);

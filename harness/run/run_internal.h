@@ -48,7 +48,7 @@ struct runner {
     enum halt halt;
     struct error failure;
     struct recovery recovery;
-    uint64_t node_cpu_ns; /* of the main phase */
+    struct world_counters counters; /* of the main phase */
 
     char *folder; /* of the run under way, in the local world; else NULL */
 

@@ -80,6 +80,15 @@ uint32_t run_info_nodes(const struct run_info *info) {
     return nodes;
 }
 
+void run_info_regions(const struct run_info *info, struct regions *out) {
+    json_t *root = json_loads(info->options_json ? info->options_json : "{}", 0, NULL);
+    char *text = json_dumps(json_object_get(root, "regions"), JSON_COMPACT);
+    *out = (struct regions){0};
+    if (text) (void)regions_of_json(text, out);
+    free(text);
+    json_decref(root);
+}
+
 struct stored_options *run_options_of(const struct run_info *info, struct run_options *o, struct error *e) {
     json_error_t where;
     json_t *root = json_loads(info->options_json ? info->options_json : "", 0, &where);

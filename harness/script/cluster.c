@@ -1,6 +1,6 @@
 /* What the nemesis library may do to a cluster, as plain functions: begin a fault, end it, ask for leader and status.
  * The library (nemesis/, in Lua) makes the objects that scenarios use of them. Nodes are numbered from 1 in Lua, from 0
- * in C; the clients stand behind the last node. */
+ * in C; the clients, region by region, stand behind the last node. */
 #include "harness/script/internal.h"
 
 #include <stdlib.h>
@@ -45,12 +45,12 @@ static void read_ppm(struct fields *f, const char *field, uint32_t *out) {
     if (fields_number(f, field, 0, 1, &fraction)) *out = to_ppm(fraction);
 }
 
-static void read_links(struct fields *f, struct fault_spec *spec, uint32_t nodes) {
+static void read_links(struct fields *f, struct fault_spec *spec, uint32_t endpoints) {
     lua_State *L = f->L;
     if (fields_table(f, "links")) {
-        for (uint32_t from = 0; from <= nodes; from++) {
+        for (uint32_t from = 0; from < endpoints; from++) {
             if (lua_rawgeti(L, -1, from + 1) == LUA_TTABLE) {
-                spec->links[from] = endpoint_mask(f, "links", nodes + 1) & ~(UINT32_C(1) << from);
+                spec->links[from] = endpoint_mask(f, "links", endpoints) & ~(UINT32_C(1) << from);
             } else {
                 lua_pop(L, 1);
             }
@@ -118,7 +118,7 @@ static int core_begin(lua_State *L) {
     if (!fields_choice(&f, "kind", kinds, FAULT_KINDS, &kind)) script_fail(L, "%s: the kind of fault is missing", name);
     spec.kind = (enum fault_kind)kind;
     if (fields_table(&f, "nodes")) spec.nodes = endpoint_mask(&f, "nodes", nodes);
-    read_links(&f, &spec, nodes);
+    read_links(&f, &spec, regions_endpoints(&s->scenario.world.regions, nodes));
     read_node_fault(&f, &spec);
     fields_end(&f, false);
     if (s->faults_count == s->faults_capacity) {

@@ -75,6 +75,20 @@ bool fields_seconds(struct fields *f, const char *field, double low, double high
     return true;
 }
 
+#define LIST_SECONDS_MAX 3600.0
+
+uint64_t fields_list_seconds(const struct fields *f, const char *field, int at, lua_Integer i) {
+    int64_t ns = 0;
+    lua_rawgeti(f->L, at, i);
+    if (lua_type(f->L, -1) != LUA_TNUMBER || !seconds_to_ns(lua_tonumber(f->L, -1), 0, &ns) ||
+        ns > (int64_t)(LIST_SECONDS_MAX * 1e9)) {
+        fields_fail(f, field, "%s: element %lld must be a number of seconds, not %s", field, (long long)i,
+                    text_of(f->L, -1));
+    }
+    lua_pop(f->L, 1);
+    return (uint64_t)ns;
+}
+
 bool fields_boolean(struct fields *f, const char *field, bool *out) {
     if (!fields_any(f, field)) return false;
     if (!lua_isboolean(f->L, -1)) {

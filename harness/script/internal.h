@@ -1,6 +1,7 @@
 /* Private to the script room: the state behind struct script, and what its files offer one another.
  *
  *   sandbox.c      the Lua state: instruction budget, protected calls, errors with file:line
+ *   regions.c      network.regions: where nodes and clients are
  *   region.c       its memory: under a limit, frozen and thawed
  *   modules.c      compiling, and library modules
  *   source.c       a scanner over the scenario's text: refuses ^, finds lines of fields, and what faults are named
@@ -217,6 +218,8 @@ _Noreturn void fields_fail(const struct fields *f, const char *field, const char
 /* Each returns false, and leaves *out alone, when the field is nil. */
 bool fields_integer(struct fields *f, const char *field, int64_t low, int64_t high, int64_t *out);
 bool fields_number(struct fields *f, const char *field, double low, double high, double *out);
+/* Element i of the list of seconds at stack index `at`, which is the field's. */
+uint64_t fields_list_seconds(const struct fields *f, const char *field, int at, lua_Integer i);
 bool fields_seconds(struct fields *f, const char *field, double low, double high, uint64_t *out_ns);
 bool fields_boolean(struct fields *f, const char *field, bool *out);
 bool fields_string(struct fields *f, const char *field, const char **out); /* lives in the script's arena */
@@ -226,6 +229,12 @@ bool fields_any(struct fields *f, const char *field);   /* pushes the value when
 bool fields_table(struct fields *f, const char *field); /* pushes it */
 /* Refuses a field that was not asked for. Array elements count as fields unless list_allowed. */
 void fields_end(struct fields *f, bool list_allowed);
+
+/* --- regions.c --- */
+
+/* The table at the top, which is network.regions; nodes and clients are known. */
+void regions_read(struct fields *network, struct world_config *w);
+void regions_push(lua_State *L, const struct world_config *w);
 
 /* --- setup.c: constructors --- */
 

@@ -53,7 +53,8 @@ static void start_nemesis(lua_State *L) {
     lua_remove(L, -2);
     lua_pushinteger(L, s->scenario.world.nodes);
     lua_pushinteger(L, s->scenario.world.clock_drift_ppm_max);
-    lua_call(L, 2, 1);
+    regions_push(L, &s->scenario.world);
+    lua_call(L, 3, 1);
     lua_xmove(L, co, 2);
     int anchor = luaL_ref(L, LUA_REGISTRYINDEX);
     struct nemesis *n = free_place(L);
@@ -77,6 +78,22 @@ void nemesis_open(lua_State *L) {
     script_functions(L, functions);
 }
 
+/* Beside the scenario's own nemeses, and after them: it shifts none of their draws, and is no fault. */
+static void start_placement(lua_State *L) {
+    struct script *s = script_of(L);
+    script_module(L, library);
+    lua_getfield(L, -1, "keep_leader");
+    lua_newtable(L);
+    for (uint32_t i = 0, count = 0; i < s->scenario.world.nodes; i++) {
+        if (!(s->scenario.leader_nodes >> i & 1)) continue;
+        lua_pushinteger(L, (lua_Integer)i + 1);
+        lua_rawseti(L, -2, ++count);
+    }
+    lua_call(L, 1, 1);
+    start_nemesis(L);
+    lua_pop(L, 1);
+}
+
 static int start_body(lua_State *L) {
     struct script *s = script_of(L);
     lua_rawgeti(L, LUA_REGISTRYINDEX, s->nemeses_ref);
@@ -84,6 +101,7 @@ static int start_body(lua_State *L) {
         lua_rawgeti(L, -1, i);
         start_nemesis(L);
     }
+    if (s->scenario.leader_nodes) start_placement(L);
     return 0;
 }
 

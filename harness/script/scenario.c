@@ -38,6 +38,8 @@ static const struct override {
     {"settle", NULL, "settle"},
     {"min_ops", NULL, "min_ops"},
     {"reads", "cluster", "reads"},
+    {"leader", "cluster", "leader"},
+    {"sync", "cluster", "sync"},
     {"election_timeout", "cluster", "election_timeout"},
     {"heartbeat", "cluster", "heartbeat"},
     {"clock_drift_ppm", "cluster", "clock_drift_ppm"},
@@ -135,16 +137,46 @@ static void refuse_unknown_sets(lua_State *L, bool c_workload) {
 
 /* --- cluster, client, network --- */
 
-static uint64_t list_seconds(const struct fields *f, const char *field, int at, lua_Integer i) {
-    int64_t ns = 0;
-    lua_rawgeti(f->L, at, i);
-    if (lua_type(f->L, -1) != LUA_TNUMBER || !seconds_to_ns(lua_tonumber(f->L, -1), 0, &ns) ||
-        ns > (int64_t)(TIMEOUT_MAX_S * 1e9)) {
-        fields_fail(f, field, "%s: element %lld must be a number of seconds, not %s", field, (long long)i,
-                    text_of(f->L, -1));
+static void read_sync(struct fields *f, struct world_config *w) {
+    if (!fields_any(f, "sync")) return;
+    if (lua_type(f->L, -1) == LUA_TNUMBER) { /* always the same */
+        lua_createtable(f->L, 2, 0);
+        for (lua_Integer i = 1; i <= 2; i++) {
+            lua_pushvalue(f->L, -2);
+            lua_rawseti(f->L, -2, i);
+        }
+        lua_replace(f->L, -2);
     }
+    int at = lua_gettop(f->L);
+    if (!lua_istable(f->L, at) || lua_rawlen(f->L, at) != 2) {
+        fields_fail(f, "sync", "sync must be a number of seconds, or a list of two: { least, most }");
+    }
+    w->sync_given = true;
+    w->sync_min_ns = fields_list_seconds(f, "sync", at, 1);
+    w->sync_max_ns = fields_list_seconds(f, "sync", at, 2);
+    if (w->sync_min_ns > w->sync_max_ns) fields_fail(f, "sync", "sync: the first number is above the second");
     lua_pop(f->L, 1);
-    return (uint64_t)ns;
+}
+
+/* Where the leader is to be: a node's number, a region's name, or "any". */
+static uint32_t read_leader(struct fields *f, const struct world_config *w) {
+    int64_t node = 0;
+    const char *region = "any";
+    if (!fields_any(f, "leader")) return 0;
+    bool number = lua_type(f->L, -1) == LUA_TNUMBER;
+    lua_pop(f->L, 1);
+    f->known_count--;
+    if (number) {
+        fields_integer(f, "leader", 1, w->nodes, &node);
+        return UINT32_C(1) << (node - 1);
+    }
+    fields_string(f, "leader", &region);
+    uint32_t mask = regions_nodes(&w->regions, w->nodes, region);
+    if (!mask && strcmp(region, "any") != 0) {
+        fields_fail(f, "leader", "leader: there is no region '%s' with a node; a region, a node's number or \"any\"",
+                    region);
+    }
+    return mask;
 }
 
 static void read_cluster(struct fields *outer, struct world_config *w) {
@@ -160,15 +192,8 @@ static void read_cluster(struct fields *outer, struct world_config *w) {
     fields_integer(&f, "clock_drift_ppm", 0, 500000, &drift);
     fields_integer(&f, "snapshot_entries", 1, 1000000000, &entries);
     fields_integer(&f, "message_bytes", 512, 16384, &message);
-    if (fields_table(&f, "sync")) {
-        int at = lua_gettop(f.L);
-        if (lua_rawlen(f.L, at) != 2) fields_fail(&f, "sync", "sync must be a list of two: { least, most } seconds");
-        w->sync_min_ns = list_seconds(&f, "sync", at, 1);
-        w->sync_max_ns = list_seconds(&f, "sync", at, 2);
-        w->sync_given = true;
-        if (w->sync_min_ns > w->sync_max_ns) fields_fail(&f, "sync", "sync: the first number is above the second");
-        lua_pop(f.L, 1);
-    }
+    read_sync(&f, w);
+    script_of(f.L)->scenario.leader_nodes = read_leader(&f, w);
     fields_end(&f, false);
     if (w->heartbeat_ns >= w->election_timeout_ns) {
         fields_fail(&f, "heartbeat", "the heartbeat must be shorter than the election timeout, best a fifth of it");
@@ -194,85 +219,14 @@ static void read_client(struct fields *outer, struct world_config *w) {
     lua_pop(f.L, 1);
 }
 
-#define REGION_NAME_MAX 32
-
-/* The number (0-based) of the region that the value at the top names, by name or by number from 1; popped. */
-static uint8_t region_number(const struct fields *f, const char *field, int names, uint32_t count) {
-    lua_State *L = f->L;
-    int is_integer;
-    lua_Integer number = lua_tointegerx(L, -1, &is_integer);
-    if (lua_type(L, -1) == LUA_TSTRING) {
-        is_integer = 0;
-        for (uint32_t i = 1; i <= count && !is_integer; i++) {
-            lua_rawgeti(L, names, i);
-            if (lua_rawequal(L, -1, -2)) {
-                number = i;
-                is_integer = 1;
-            }
-            lua_pop(L, 1);
-        }
-    }
-    if (!is_integer || number < 1 || number > count) {
-        fields_fail(f, field, "%s: there is no region %s", field, text_of(L, -1));
-    }
-    lua_pop(L, 1);
-    return (uint8_t)(number - 1);
-}
-
-static void read_placement(struct fields *f, struct world_config *w, int names) {
-    lua_State *L = f->L;
-    if (!fields_table(f, "placement")) fields_fail(f, "placement", "placement is missing: the region of each node");
-    int at = lua_gettop(L);
-    if (lua_rawlen(L, at) != w->nodes) {
-        fields_fail(f, "placement", "placement: %u nodes need as many regions, not %llu", w->nodes,
-                    (unsigned long long)lua_rawlen(L, at));
-    }
-    for (uint32_t i = 0; i < w->nodes; i++) {
-        lua_rawgeti(L, at, i + 1);
-        w->region_of[i] = region_number(f, "placement", names, w->regions);
-    }
-    lua_pop(L, 1);
-    if (fields_any(f, "clients")) w->region_of[w->nodes] = region_number(f, "clients", names, w->regions);
-}
-
-static void read_rtt(struct fields *f, struct world_config *w) {
-    lua_State *L = f->L;
-    if (!fields_table(f, "rtt")) {
-        fields_fail(f, "rtt", "rtt is missing: a row per region of round-trip seconds to each region");
-    }
-    int at = lua_gettop(L);
-    if (lua_rawlen(L, at) != w->regions) fields_fail(f, "rtt", "rtt: a row for each of %u regions", w->regions);
-    for (uint32_t from = 0; from < w->regions; from++) {
-        lua_rawgeti(L, at, from + 1);
-        if (!lua_istable(L, -1) || lua_rawlen(L, -1) != w->regions) {
-            fields_fail(f, "rtt", "rtt: row %u needs %u numbers", from + 1, w->regions);
-        }
-        for (uint32_t to = 0; to < w->regions; to++) {
-            w->region_latency_ns[from][to] = list_seconds(f, "rtt", lua_gettop(L), to + 1) / 2;
-        }
-        lua_pop(L, 1);
-    }
-    lua_pop(L, 1);
-}
-
 static void read_network(struct fields *outer, struct world_config *w) {
     if (!fields_table(outer, "network")) return;
     struct fields f = fields_within(outer, "network", "network");
     bool has_jitter = fields_seconds(&f, "jitter", 0, TIMEOUT_MAX_S, &w->jitter_ns);
     w->network_given = fields_seconds(&f, "latency", 0, TIMEOUT_MAX_S, &w->latency_ns) || has_jitter;
     if (fields_table(&f, "regions")) {
-        struct fields r = fields_within(&f, NULL, "network.regions");
-        r.outer = "network"; /* two tables deep: the line of the network is near enough */
-        if (!fields_table(&r, "names")) fields_fail(&r, "names", "names is missing: a list of region names");
-        int names = lua_gettop(f.L);
-        w->regions = (uint32_t)lua_rawlen(f.L, names);
-        if (w->regions < 1 || w->regions > ENDPOINTS_MAX) {
-            fields_fail(&r, "names", "names: from 1 to %d regions", ENDPOINTS_MAX);
-        }
-        read_placement(&r, w, names);
-        read_rtt(&r, w);
-        fields_end(&r, false);
-        lua_pop(f.L, 2);
+        regions_read(&f, w);
+        lua_pop(f.L, 1);
     }
     fields_end(&f, false);
     if (!has_jitter && w->jitter_ns > w->latency_ns) w->jitter_ns = w->latency_ns;
@@ -553,9 +507,9 @@ void scenario_read(lua_State *L) {
     bool c_workload = read_workload(&f);
     read_nemeses(&f);
     read_checks(&f);
+    read_network(&f, &out->world); /* before the cluster, whose leader may be a region's */
     read_cluster(&f, &out->world);
     read_client(&f, &out->world);
-    read_network(&f, &out->world);
     fields_end(&f, false);
     refuse_unknown_sets(L, c_workload);
     out->needs = source_needs(s->text);

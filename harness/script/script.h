@@ -48,6 +48,7 @@ struct scenario { /* everything that is plain data; owned by the script */
     uint64_t settle_ns;        /* at most, between healing and final reads; default 10 s */
     uint32_t min_ops;          /* fewer ok operations: unknown; default 500 */
     struct world_config world; /* target, mutant, seed, invariants are filled in by the run */
+    uint32_t leader_nodes;     /* mask of those of which one is to lead, where one leads; 0: any */
     uint32_t needs; /* mask of fault kinds (and FAULT_LINK_FILTERS) that the script names at load, as far as known */
     struct scenario_check *checks;
     size_t checks_count;

@@ -67,6 +67,13 @@ static void read_keys_by(struct fields *f, struct workload_config *c) {
     if (by == 1) c->zipf_permille = (uint32_t)(zipf * 1000 + 0.5);
 }
 
+static void read_conflict(struct fields *f, struct workload_config *c) {
+    double share = 0;
+    c->own_keys = fields_number(f, "conflict", 0, 1, &share);
+    c->conflict_ppm = (uint32_t)(share * 1e6 + 0.5);
+    if (c->own_keys && c->zipf_permille) fields_fail(f, "conflict", "conflict has keys by client, not by \"zipf\"");
+}
+
 static int new_workload(lua_State *L, uint32_t kind, const char *what) {
     lua_settop(L, 1);
     if (lua_isnil(L, 1)) {
@@ -91,6 +98,7 @@ static int new_workload(lua_State *L, uint32_t kind, const char *what) {
     if (c.steady && rate == 0) fields_fail(&f, "steady", "steady needs a rate: it is for an open loop");
     read_mix(&f, &c);
     read_keys_by(&f, &c);
+    read_conflict(&f, &c);
     if (kind == WORKLOAD_REGISTER) fields_integer(&f, "values", 0, 1000000, &values);
     fields_end(&f, false);
     c.keys = (uint32_t)keys;

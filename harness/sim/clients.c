@@ -12,12 +12,13 @@ void clients_reset(struct sim *s) {
     }
     for (uint32_t i = 0; i < s->clients_count; i++) {
         struct sim_client *c = &s->clients[i];
-        client_reset(&c->client, i, s->nodes);
+        uint8_t nearest[NODES_MAX];
+        regions_nearest(&s->config.regions, s->nodes, i, nearest);
+        client_reset(&c->client, nearest, s->nodes);
         c->refused = false;
         c->token = c->try_deadline_ns = c->op_deadline_ns = c->timer_ns = c->read_floor = c->send_sequence = 0;
     }
-    s->client_rules =
-        (struct client_rules){.nodes = s->nodes, .pinned = s->config.clients_pinned, .backoff_ns = 20 * NS_PER_MS};
+    s->client_rules = client_rules_of(&s->config);
 }
 
 void clients_free(struct sim *s) {
@@ -40,7 +41,7 @@ static void send_now(struct sim *s, uint32_t slot) {
     struct frame *f = &s->frames[id];
     uint64_t try_number = (c->token & UINT32_MAX) + 1;
     c->token = ((uint64_t)slot + 1) << 32 | (try_number & UINT32_MAX);
-    f->from = client_endpoint(s);
+    f->from = client_endpoint(s, slot);
     f->to = c->client.node;
     f->kind = 0;
     f->client = slot;

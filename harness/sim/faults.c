@@ -128,7 +128,7 @@ static int validate(const struct sim *s, const struct fault_spec *spec, struct e
         return error_set(e, "the simulated network has no real frames to filter: leave the link filter out here");
     if (spec->kind == FAULT_LINK)
         for (uint32_t i = 0; i < ENDPOINTS_MAX; i++)
-            if (spec->links[i] && (i > s->nodes || (spec->links[i] & ~(all << 1 | 1))))
+            if (spec->links[i] && (i >= s->endpoints || spec->links[i] >> s->endpoints))
                 return error_set(e, "the fault names a link beyond n%u and the clients", s->nodes);
     return 0;
 }

@@ -7,13 +7,12 @@
 enum { NO_FRAME = UINT32_MAX };
 
 static uint64_t base_latency(const struct world_config *c, uint32_t nodes, uint32_t from, uint32_t to) {
-    (void)nodes;
-    return c->regions ? c->region_latency_ns[c->region_of[from]][c->region_of[to]] : c->latency_ns;
+    return c->regions.count ? regions_one_way_ns(&c->regions, nodes, from, to) : c->latency_ns;
 }
 
 void network_refresh(struct sim *s) {
-    for (uint32_t from = 0; from <= s->nodes; from++) {
-        for (uint32_t to = 0; to <= s->nodes; to++) {
+    for (uint32_t from = 0; from < s->endpoints; from++) {
+        for (uint32_t to = 0; to < s->endpoints; to++) {
             struct link *l = &s->links[from][to];
             l->condition = (struct link_condition){.jitter_ns = s->config.jitter_ns};
             l->faults = 0;
@@ -22,8 +21,8 @@ void network_refresh(struct sim *s) {
     for (uint32_t i = 0; i < FAULTS_MAX; i++) {
         const struct active_fault *f = &s->faults[i];
         if (f->id == 0 || f->spec.kind != FAULT_LINK) continue;
-        for (uint32_t from = 0; from <= s->nodes; from++) {
-            for (uint32_t to = 0; to <= s->nodes; to++) {
+        for (uint32_t from = 0; from < s->endpoints; from++) {
+            for (uint32_t to = 0; to < s->endpoints; to++) {
                 if (from == to || !(f->spec.links[from] >> to & 1)) continue;
                 struct link *l = &s->links[from][to];
                 l->condition = link_condition_add(l->condition, f->spec.link);
@@ -36,8 +35,8 @@ void network_refresh(struct sim *s) {
 void network_reset(struct sim *s) {
     s->free_frame = NO_FRAME;
     for (uint32_t i = s->frames_count; i-- > 0;) frame_release(s, i);
-    for (uint32_t from = 0; from <= s->nodes; from++) {
-        for (uint32_t to = 0; to <= s->nodes; to++) {
+    for (uint32_t from = 0; from < s->endpoints; from++) {
+        for (uint32_t to = 0; to < s->endpoints; to++) {
             s->links[from][to] = (struct link){.base_ns = base_latency(&s->config, s->nodes, from, to)};
         }
     }
@@ -115,6 +114,10 @@ void network_send(struct sim *s, uint32_t id) {
     struct frame *f = &s->frames[id];
     struct link *l = &s->links[f->from][f->to];
     struct frame_fate fate = frame_decide(&l->condition, l->base_ns, &s->network_prng);
+    if (f->from < s->nodes && f->to < s->nodes) {
+        s->counters.messages++;
+        s->counters.message_bytes += f->size;
+    }
     uint64_t queueing = 0;
     if (fate.copies && l->condition.rate_bytes_per_s) {
         uint64_t start = l->free_at_ns > s->now_ns ? l->free_at_ns : s->now_ns;
@@ -150,14 +153,14 @@ void network_deliver(struct sim *s, uint32_t id) {
     if (!intact || down) return;
     /* Clients speak over connections, where the receiver drops what comes twice. Else a late copy could take effect
      * after its original was refused, and the client be wrong to call that a failure. */
-    if (f->second && (f->from == client_endpoint(s) || f->to == client_endpoint(s))) return;
-    if (f->to == client_endpoint(s)) {
+    if (f->second && (is_client(s, f->from) || is_client(s, f->to))) return;
+    if (is_client(s, f->to)) {
         clients_on_answer(s, f);
         return;
     }
     struct sim_node *n = &s->node[f->to];
     struct bytes bytes = bytes_of(f->data, f->size);
-    if (f->from == client_endpoint(s))
+    if (is_client(s, f->from))
         replica_request(n->replica, node_clock(n), f->token, bytes);
     else
         replica_message(n->replica, node_clock(n), f->from, bytes);

@@ -100,7 +100,7 @@ static void env_respond(void *ctx, uint64_t token, enum status status, uint8_t l
     uint32_t id = frame_new(s, result);
     struct frame *f = &s->frames[id];
     f->from = n->id;
-    f->to = client_endpoint(s);
+    f->to = client_endpoint(s, slot);
     f->kind = 0;
     f->client = slot;
     f->token = token;
@@ -286,8 +286,10 @@ static void bury(struct sim_node *n) {
 
 void node_after_step(struct sim_node *n) {
     struct sim *s = n->sim;
-    uint64_t applied = n->probe.applied_index;
+    uint64_t applied = n->probe.applied_index, fast = n->probe.fast_commits, slow = n->probe.slow_commits;
     replica_probe(n->replica, &n->probe);
+    s->counters.fast_commits += n->probe.fast_commits - fast;
+    s->counters.slow_commits += n->probe.slow_commits - slow;
     if (s->config.invariants) { /* of a replica that stopped, too: what it answered in its last step counts */
         bool changed = n->probe.applied_index != applied;
         oracle_step(s->oracle, n->id, &n->probe, changed ? replica_state_hash(n->replica) : 0);

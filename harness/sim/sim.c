@@ -2,6 +2,7 @@
  * sequence); every event enters the trace hash, so that two runs can be compared by one number. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "harness/sim/sim_internal.h"
 
@@ -148,6 +149,15 @@ static struct node_status node_status(const struct world *w, uint8_t node) {
                                 .state_hash = n->up ? replica_state_hash(n->replica) : 0};
 }
 
+static void counters(const struct world *w, struct world_counters *out) {
+    const struct sim *s = of_const(w);
+    struct timespec used;
+    *out = s->counters;
+    for (uint32_t i = 0; i < s->nodes; i++) out->syncs += s->node[i].disk.counters.syncs;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+    out->cpu_ns = (uint64_t)used.tv_sec * NS_PER_S + (uint64_t)used.tv_nsec;
+}
+
 static const char *violation(const struct world *w, const char **invariant) {
     return oracle_violation(of_const(w)->oracle, invariant);
 }
@@ -196,6 +206,7 @@ static const struct world_ops sim_ops = {
     .leader = leader,
     .transfer = transfer,
     .node_status = node_status,
+    .counters = counters,
     .violation = violation,
     .events = events,
     .trace_hash = trace_hash,
@@ -209,12 +220,12 @@ static void fill_defaults(struct world_config *c) {
     if (c->try_timeout_ns == 0) c->try_timeout_ns = NS_PER_S;
     if (c->election_timeout_ns == 0) c->election_timeout_ns = 300 * NS_PER_MS;
     if (c->heartbeat_ns == 0) c->heartbeat_ns = 50 * NS_PER_MS;
-    if (c->sync_max_ns == 0) {
+    if (c->sync_max_ns == 0 && !c->sync_given) {
         c->sync_min_ns = 200 * NS_PER_US;
         c->sync_max_ns = 2 * NS_PER_MS;
     }
     if (c->sync_min_ns > c->sync_max_ns) c->sync_min_ns = c->sync_max_ns;
-    if (c->latency_ns == 0 && c->regions == 0) {
+    if (c->latency_ns == 0 && c->regions.count == 0) {
         c->latency_ns = 500 * NS_PER_US;
         c->jitter_ns = 200 * NS_PER_US;
     }
@@ -249,8 +260,10 @@ int sim_reset(struct world *w, const struct world_config *c, struct error *e) {
     s->config = *c;
     fill_defaults(&s->config);
     s->clients_count = s->config.clients;
+    s->endpoints = regions_endpoints(&s->config.regions, s->nodes);
     s->now_ns = s->sequence = s->events = 0;
     s->hash = hash_u64(c->seed);
+    s->counters = (struct world_counters){0};
     s->heap.count = 0;
     s->booting = false;
     s->trace = NULL;

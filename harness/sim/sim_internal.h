@@ -97,7 +97,7 @@ struct sim {
     char target[32], mutant_id[64];
     const struct protocol *protocol;
     const struct mutant *mutant;
-    uint32_t nodes, clients_count, clients_capacity;
+    uint32_t nodes, endpoints, clients_count, clients_capacity;
     uint64_t now_ns, sequence, events, hash;
     bool stopping, booting;
     struct heap heap;
@@ -113,6 +113,7 @@ struct sim {
     struct active_fault faults[FAULTS_MAX];
     uint32_t faults_next;
     struct oracle *oracle;
+    struct world_counters counters; /* but for syncs, which the disks count, and CPU time */
     void (*trace)(void *ctx, const char *line);
     void *trace_ctx;
 };
@@ -120,8 +121,11 @@ struct sim {
 static inline uint64_t event_payload(enum event_type type, uint8_t node, uint64_t detail) {
     return (uint64_t)type | (uint64_t)node << 8 | detail << 16;
 }
-static inline uint8_t client_endpoint(const struct sim *s) {
-    return (uint8_t)s->nodes;
+static inline bool is_client(const struct sim *s, uint8_t endpoint) {
+    return endpoint >= s->nodes;
+}
+static inline uint8_t client_endpoint(const struct sim *s, uint32_t client) {
+    return regions_client_endpoint(&s->config.regions, s->nodes, client);
 }
 /* Schedules and returns the sequence number. */
 uint64_t sim_schedule(struct sim *s, uint64_t time_ns, uint64_t payload);

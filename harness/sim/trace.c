@@ -14,7 +14,7 @@ void trace_event(struct sim *s, const char *format, ...) {
 }
 
 static void endpoint_name(const struct sim *s, uint8_t endpoint, uint32_t client, char out[16]) {
-    if (endpoint == client_endpoint(s))
+    if (is_client(s, endpoint))
         snprintf(out, 16, "c%u", client);
     else
         snprintf(out, 16, "n%u", endpoint + 1u);
@@ -28,7 +28,7 @@ void trace_frame(struct sim *s, const char *what, const struct frame *f) {
     bool sending = what[0] == 's' || what[0] == 'L';
     if (f->kind)
         s->protocol->describe(bytes_of(f->data, f->size), text, sizeof text);
-    else if (f->to == client_endpoint(s))
+    else if (is_client(s, f->to))
         snprintf(text, sizeof text, "answer %s index=%llu", status[f->status & 3], (unsigned long long)f->index);
     else
         snprintf(text, sizeof text, "request, %u bytes", f->size);

@@ -55,10 +55,13 @@ struct generator_ops {
 struct workload_config {
     enum { WORKLOAD_REGISTER, WORKLOAD_APPEND, WORKLOAD_COUNTER } kind;
     uint32_t keys, clients;
-    uint32_t rate_hz_milli;      /* open loop: operations per 1,000 s, Poisson arrivals; 0: closed loop */
-    bool steady;                 /* open loop at even distances instead of Poisson */
-    uint64_t think_ns;           /* closed loop: mean pause of a client between operations */
-    uint32_t zipf_permille;      /* 0: uniform keys */
+    uint32_t rate_hz_milli; /* open loop: operations per 1,000 s, Poisson arrivals; 0: closed loop */
+    bool steady;            /* open loop at even distances instead of Poisson */
+    uint64_t think_ns;      /* closed loop: mean pause of a client between operations */
+    uint32_t zipf_permille; /* 0: uniform keys */
+    /* Each client has `keys` keys of its own, and this share of all operations is on one more key, which all share. */
+    bool own_keys;
+    uint32_t conflict_ppm;
     uint32_t weights[OP_CUSTOM]; /* the mix, by op_function; all zero: the kind's default */
     uint32_t values;             /* register: 0 unique, else values 0..values-1 */
 };

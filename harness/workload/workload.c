@@ -88,7 +88,16 @@ static enum gen_state workload_peek(struct generator *g, const struct gen_contex
     return GEN_READY;
 }
 
-static uint32_t draw_key(struct workload *w) {
+static uint32_t keys_of_all(const struct workload_config *c) {
+    return c->own_keys ? 1 + c->clients * c->keys : c->keys;
+}
+
+static uint32_t draw_key(struct workload *w, uint32_t client) {
+    if (w->config.own_keys) {
+        bool shared = prng_below(&w->keys, 1000000) < w->config.conflict_ppm;
+        uint32_t own = (uint32_t)prng_below(&w->keys, w->config.keys);
+        return shared ? 0 : 1 + client * w->config.keys + own;
+    }
     if (w->config.zipf_permille) return zipf_draw(&w->zipf, &w->keys);
     return (uint32_t)prng_below(&w->keys, w->config.keys);
 }
@@ -141,7 +150,7 @@ static int workload_take(struct generator *g, const struct gen_context *c, struc
     }
     w->last_client = op->client;
     struct client *client = &w->clients[op->client];
-    client->key = draw_key(w);
+    client->key = draw_key(w, op->client);
     op->f = draw_function(w);
     op->key = key_id(c->history, w->key_ids, client->key);
     draw_argument(w, c->history, op, client);
@@ -211,8 +220,8 @@ struct generator *workload_new(const struct workload_config *c, uint64_t seed) {
     if (c->zipf_permille) zipf_init(&w->zipf, c->keys, c->zipf_permille);
     w->last_client = c->clients - 1;
     w->clients = xcalloc(c->clients, sizeof *w->clients);
-    w->recent = xcalloc(c->keys, sizeof *w->recent); /* kind 0 is VALUE_NIL */
-    w->key_ids = fresh_key_ids(c->keys);
+    w->recent = xcalloc(keys_of_all(c), sizeof *w->recent); /* kind 0 is VALUE_NIL */
+    w->key_ids = fresh_key_ids(keys_of_all(c));
     return &w->base;
 }
 
@@ -282,15 +291,15 @@ struct generator *workload_final_reads(const struct workload_config *c) {
         .peek = final_peek, .take = final_take, .update = final_update, .free = final_free};
     struct final_reads *r = xcalloc(1, sizeof *r);
     r->base.ops = &ops;
-    r->keys = c->keys;
+    uint32_t keys = r->keys = keys_of_all(c);
     r->clients = c->clients;
     r->last_client = c->clients - 1;
-    r->queue = xmalloc((size_t)c->keys * FINAL_TRIES_MAX * sizeof *r->queue);
-    for (uint32_t key = 0; key < c->keys; key++) r->queue[key] = key;
-    r->queue_count = c->keys;
-    r->tries = xcalloc(c->keys, sizeof *r->tries);
+    r->queue = xmalloc((size_t)keys * FINAL_TRIES_MAX * sizeof *r->queue);
+    for (uint32_t key = 0; key < keys; key++) r->queue[key] = key;
+    r->queue_count = keys;
+    r->tries = xcalloc(keys, sizeof *r->tries);
     r->key_of_client = xmalloc(c->clients * sizeof *r->key_of_client);
     for (uint32_t i = 0; i < c->clients; i++) r->key_of_client[i] = UINT32_MAX;
-    r->key_ids = fresh_key_ids(c->keys);
+    r->key_ids = fresh_key_ids(keys);
     return &r->base;
 }

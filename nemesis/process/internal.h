@@ -22,8 +22,9 @@ struct process {
     char *name; /* argv[0], for messages; owned */
     pid_t pid;
     int pidfd;
-    int status; /* once ended */
-    bool ended; /* and reaped */
+    int status;            /* once ended */
+    bool ended;            /* and reaped */
+    uint64_t ended_cpu_ns; /* once it has */
     bool paused;
     uint32_t slow_percent; /* 0: at full speed */
     uint64_t slow_stops;   /* periods that were cut short */

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -265,6 +266,10 @@ void process_free(struct process *p) {
 
 /* --- the end ------------------------------------------------------------------------------------------------------ */
 
+static uint64_t duration_ns(struct timeval t) {
+    return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_usec * NS_PER_US;
+}
+
 /* Takes note of its end, waiting for it if `wait`. What is left of its group goes with it; before it is reaped, since
  * until then its number cannot mean another process. */
 static bool collect(struct process *p, bool wait) {
@@ -276,7 +281,9 @@ static bool collect(struct process *p, bool wait) {
     if (got == 0 && info.si_pid == 0) return false;
     slow_set(p, 0);
     kill(-p->pid, SIGKILL);
-    while (waitpid(p->pid, &p->status, 0) < 0 && errno == EINTR) continue;
+    struct rusage used = {0};
+    while (wait4(p->pid, &p->status, 0, &used) < 0 && errno == EINTR) continue;
+    p->ended_cpu_ns = duration_ns(used.ru_utime) + duration_ns(used.ru_stime);
     p->ended = true;
     return true;
 }
@@ -367,7 +374,7 @@ void process_slow(struct process *p, uint32_t percent) {
 uint64_t process_cpu_ns(const struct process *p) {
     char path[64], line[1024];
     unsigned long long user = 0, system = 0;
-    if (p->ended) return 0;
+    if (p->ended) return p->ended_cpu_ns;
     snprintf(path, sizeof path, "/proc/%d/stat", p->pid);
     FILE *f = fopen(path, "re");
     if (!f) return 0;

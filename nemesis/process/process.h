@@ -58,7 +58,7 @@ void process_resume(struct process *p);
  * paused process stays paused. */
 void process_slow(struct process *p, uint32_t percent);
 uint64_t process_slow_stops(const struct process *p); /* how often it was stopped for that */
-/* Readings of utime + stime: CPU time used so far, in ns (0 when it is gone). */
+/* User and system time used so far, or by its end; what it forked counts then, if it waited for it. */
 uint64_t process_cpu_ns(const struct process *p);
 
 /* The clock from now on; needs patch_clock. 0, or -1 with e set. */

@@ -7,6 +7,13 @@
 
 #define CAPTURE_BUFFER_BYTES (1u << 20)
 
+static char *path_of(const struct switch_options *o, uint32_t endpoint) {
+    uint32_t nodes = o->nodes ? o->nodes : o->endpoints - 1;
+    if (endpoint < nodes) return xformat("%s/n%u.pcap", o->pcap_folder, endpoint + 1);
+    if (endpoint == nodes) return xformat("%s/clients.pcap", o->pcap_folder);
+    return xformat("%s/clients-%u.pcap", o->pcap_folder, endpoint - nodes + 1);
+}
+
 int capture_open(struct net_switch *s, struct error *e) {
     const struct switch_options *o = &s->options;
     if (!o->pcap_folder) return 0;
@@ -14,8 +21,7 @@ int capture_open(struct net_switch *s, struct error *e) {
         pcap_open_dead_with_tstamp_precision(DLT_EN10MB, (int)o->pcap_snap_bytes, PCAP_TSTAMP_PRECISION_NANO);
     int status = shape ? 0 : error_set(e, "%s: libpcap has no memory", o->pcap_folder);
     for (uint32_t i = 0; i < o->endpoints && !status; i++) {
-        char *path = i + 1 < o->endpoints ? xformat("%s/n%u.pcap", o->pcap_folder, i + 1)
-                                          : xformat("%s/clients.pcap", o->pcap_folder);
+        char *path = path_of(o, i);
         FILE *file = fopen(path, "we");
         if (file)
             setvbuf(file, s->ports[i].capture_buffer = xmalloc(CAPTURE_BUFFER_BYTES), _IOFBF, CAPTURE_BUFFER_BYTES);

@@ -22,12 +22,13 @@ struct switch_port {
 };
 struct switch_options {
     uint32_t endpoints; /* 1..ENDPOINTS_MAX */
+    uint32_t nodes;     /* of these; the others are clients. 0: the last one is */
     struct switch_port ports[ENDPOINTS_MAX];
     uint64_t seed;        /* of the fates of frames */
     uint64_t start_ns;    /* CLOCK_MONOTONIC of time 0 in the log and in late windows */
     const char *log_path; /* ground truth: a JSON line per change of a rule, with its time; NULL: none */
-    /* Exists; gets n1.pcap, n2.pcap, ..., clients.pcap (the last endpoint): what each sent and what was delivered to
-     * it. NULL: none. */
+    /* Exists; gets n1.pcap, n2.pcap, ..., clients.pcap, and with several endpoints of clients clients-2.pcap, ...: what
+     * each sent and what was delivered to it. NULL: none. */
     const char *pcap_folder;
     uint32_t pcap_snap_bytes; /* 0: 128 */
     uint64_t late_ns;         /* a release later than this makes its window late; 0: 20 ms */

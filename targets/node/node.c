@@ -48,6 +48,8 @@ void node_status(struct node *n, struct wire_status *out) {
                                 .commit_index = p.commit_index,
                                 .applied_index = p.applied_index,
                                 .last_index = p.last_index,
+                                .fast_commits = p.fast_commits,
+                                .slow_commits = p.slow_commits,
                                 .state_hash = replica_state_hash(recorder_replica(n->recorder))};
     memcpy(out->reason, n->reason, sizeof out->reason);
 }

@@ -46,6 +46,10 @@ static void print_protocol(struct node *n, struct buffer *out) {
     histogram(out, "election_duration_seconds", "From candidacy to a known leader.", n->metrics.election_buckets,
               ELECTION_BUCKETS, NS_PER_MS, n->metrics.election_sum_ns);
     const struct replica *r = recorder_replica(n->recorder);
+    counter(out, "fast_commits_total", "Commands committed here in one round trip (EPaxos), since the replica's start.",
+            p.fast_commits);
+    counter(out, "slow_commits_total", "Commands committed here in more than one, since the replica's start.",
+            p.slow_commits);
     counter(out, "refused_messages_total", "Messages of peers that mean nothing, since the replica's start.",
             p.refused_messages);
     counter(out, "contradictions_total", "Messages of peers that contradicted what is committed or who leads.",

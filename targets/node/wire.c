@@ -79,6 +79,8 @@ void wire_status_append(struct buffer *out, const struct wire_status *s) {
     write_u64(&w, s->applied_index);
     write_u64(&w, s->last_index);
     write_u64(&w, s->state_hash);
+    write_u64(&w, s->fast_commits);
+    write_u64(&w, s->slow_commits);
     write_bytes(&w, bytes_of(s->reason, strnlen(s->reason, sizeof s->reason - 1)));
     assert(!w.failed);
     wire_append(out, WIRE_STATUS, &(struct bytes){bytes, w.size}, 1);
@@ -96,6 +98,8 @@ bool wire_status_decode(struct bytes payload, struct wire_status *s) {
     s->applied_index = read_u64(&r);
     s->last_index = read_u64(&r);
     s->state_hash = read_u64(&r);
+    s->fast_commits = read_u64(&r);
+    s->slow_commits = read_u64(&r);
     struct bytes reason = read_bytes(&r);
     if (r.failed || r.offset != r.size || reason.size >= sizeof s->reason) return false;
     if (reason.size) memcpy(s->reason, reason.data, reason.size);

@@ -34,6 +34,7 @@ struct wire_status { /* encoded in this order */
     uint8_t node, role, leader;
     uint8_t serving; /* 0: it stopped acknowledging, `reason` says why */
     uint64_t term, commit_index, applied_index, last_index, state_hash;
+    uint64_t fast_commits, slow_commits; /* as in struct probe */
     char reason[120];
 };
 

@@ -9,7 +9,22 @@
  * break a barrier on purpose.
  *
  * Resetting a replica is start() on the same memory, cloning it is memcpy of state_size() bytes. start() serves the
- * first boot and every restart alike: volatile state cannot survive by accident. */
+ * first boot and every restart alike: volatile state cannot survive by accident.
+ *
+ * The folders are laid out alike: the same concern has the same file in each, if the protocol has the concern.
+ *   NAME.h           the door: messages, records, the table of rules
+ *   NAME_internal.h  the replica's state, and what its files share
+ *   NAME.c           start, step, proposals, application; the struct protocol
+ *   message.c        the wire, and a message as a line of text
+ *   rules.c, mutant_rules.c  the decisions of the proof, right and wrong on purpose
+ *   log.c            what is remembered, where slots.c does not do it
+ *   election.c, replication.c, transfer.c  of a leader: how it comes to be, what it sends, handing over
+ *   catchup.c        without a leader: telling the others how far one is, and fetching
+ *   snapshot.c       taking, sending and receiving snapshots
+ *   reads.c          reads that cost no place in the log
+ * All else is the paper's own and named after its words: follower, acceptor, proposer, learner, commit, recovery,
+ * execution, interference. What they have in common lies beside this header: effects.h, quorum.h, slots.h, chunks.h,
+ * read_queue.h, text.h. */
 #ifndef HARROW_TARGETS_PROTOCOL_H
 #define HARROW_TARGETS_PROTOCOL_H
 
@@ -184,6 +199,9 @@ static inline struct effect *effect_add(struct effects *fx, enum effect_kind kin
 struct probe {
     uint8_t role, vote, leader;
     uint64_t term, first_index, last_index, last_term, commit_index, applied_index, durable_index;
+    /* Since start: commands whose commit was decided here, in one round trip and in more. Both stay 0 where there is no
+     * fast path. */
+    uint64_t fast_commits, slow_commits;
     uint64_t refused_messages; /* since start: no message of this protocol, or with numbers that no run reaches */
     uint8_t refused_from;      /* who sent the last of them */
 };

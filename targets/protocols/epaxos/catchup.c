@@ -1,9 +1,8 @@
 /* What a replica lacks. Each tells the others how far it has executed, as far as its disk holds it; who is behind
- * fetches the commits, or, if they are forgotten, a snapshot, chunk by chunk, from whoever said so. While it receives
- * one it executes nothing, and it tells what it has executed: a snapshot without some of that would take it back. */
+ * fetches the commits, or, if they are forgotten, is offered a snapshot (snapshot.c). */
 #include "targets/protocols/epaxos/epaxos_internal.h"
 
-enum { CHUNK_FRAME = 96, FETCH_MESSAGES = 8 /* what one fetch brings, in largest messages */, CHUNKS_AT_ONCE = 32 };
+enum { FETCH_MESSAGES = 8 }; /* what one fetch brings, in largest messages */
 
 /* --- state -------------------------------------------------------------------------------------------------------- */
 
@@ -61,155 +60,6 @@ void catchup_on_fetch(struct epaxos *e, uint8_t from, const struct epaxos_messag
     }
 }
 
-/* --- snapshots ---------------------------------------------------------------------------------------------------- */
-
-static void request_chunk(struct epaxos *e, struct effects *fx) {
-    struct epaxos_message m = {.kind = EPAXOS_SNAPSHOT_REQUEST, .index = e->receive_index, .offset = e->receive_offset};
-    for (uint8_t r = 0; r < e->c.nodes; r++) m.vector[r] = e->rows[r].ceiling;
-    epaxos_send(e, e->receive_from, &m, 0, fx);
-}
-
-void catchup_on_offer(struct epaxos *e, uint8_t from, const struct epaxos_message *m, struct effects *fx) {
-    (void)m;
-    if (e->receiving || e->installing) return;
-    e->receiving = true;
-    e->receive_from = from;
-    e->receive_index = e->receive_offset = 0;
-    e->receive_deadline_ns = e->now + 2 * e->c.election_timeout_ns;
-    request_chunk(e, fx);
-}
-
-/* `left`: how many more come without being asked for. Returns the size of what was sent. */
-static size_t send_chunk(struct epaxos *e, uint8_t to, uint64_t offset, uint32_t left, struct effects *fx) {
-    size_t rest = fx->snapshot.size - (size_t)offset, most = e->c.limits.message_bytes_max - CHUNK_FRAME;
-    struct epaxos_message chunk = {.kind = EPAXOS_SNAPSHOT_CHUNK,
-                                   .index = fx->snapshot_index,
-                                   .offset = offset,
-                                   .count = left,
-                                   .last = rest <= most,
-                                   .data = bytes_of(fx->snapshot.data + offset, rest < most ? rest : most)};
-    memcpy(chunk.vector, e->snapshot_frontier, sizeof chunk.vector);
-    epaxos_send(e, to, &chunk, 0, fx);
-    return chunk.data.size;
-}
-
-void catchup_on_request(struct epaxos *e, uint8_t from, const struct epaxos_message *m, struct effects *fx) {
-    bool reaches = fx->snapshot.size > 0, beyond = false;
-    for (uint8_t r = 0; r < e->c.nodes; r++) {
-        reaches = reaches && e->snapshot_frontier[r] >= m->vector[r];
-        beyond = beyond || e->snapshot_frontier[r] > m->vector[r];
-    }
-    if (!reaches || !beyond) { /* a newer one will do, once it reaches as far as the other has executed */
-        for (uint8_t r = 0; r < e->c.nodes; r++)
-            if (e->rows[r].frontier < m->vector[r]) return;
-        e->snapshot_wanted = true;
-        epaxos_maybe_snapshot(e, fx);
-        return;
-    }
-    uint64_t offset = m->index == fx->snapshot_index ? m->offset : 0;
-    for (uint32_t left = CHUNKS_AT_ONCE; left > 0 && offset < fx->snapshot.size; left--)
-        offset += send_chunk(e, from, offset, left - 1, fx);
-}
-
-void catchup_on_chunk(struct epaxos *e, uint8_t from, const struct epaxos_message *m, struct effects *fx) {
-    if (!e->receiving || e->installing || from != e->receive_from) return;
-    for (uint8_t r = 0; r < e->c.nodes; r++)
-        if (m->vector[r] < e->rows[r].ceiling) return; /* an answer to what was asked before more was executed */
-    if (m->index <= e->applied) return;
-    if (m->offset == 0) {
-        if (e->receive_index == m->index && e->receive_offset > 0) return; /* twice */
-        e->receive_index = m->index;
-        e->receive_offset = 0;
-    }
-    if (m->index != e->receive_index || m->offset != e->receive_offset) return;
-    if (m->offset + m->data.size > PROTOCOL_SNAPSHOT_BYTES_MAX) return;
-    uint64_t keep_from = epaxos_keep_from(e);
-    if (m->last) epaxos_rewrite_live(e, keep_from, fx);
-    struct effect *effect = effect_add(fx, EFFECT_SNAPSHOT_RECEIVE);
-    effect->index = m->index;
-    effect->term = 1;
-    effect->offset = m->offset;
-    effect->bytes = m->data;
-    effect->last = m->last;
-    effect->token = keep_from;
-    e->receive_offset += m->data.size;
-    e->receive_deadline_ns = e->now + 2 * e->c.election_timeout_ns;
-    if (m->last) {
-        effect->written = ++fx->written;
-        e->log_first = keep_from;
-        e->receiving = false;
-        e->installing = true;
-    } else if (m->count == 0) {
-        request_chunk(e, fx);
-    }
-}
-
-/* Executed by way of the snapshot: what became of a command that waits here is not known. */
-static void skip(struct epaxos *e, struct instance *i, struct effects *fx) {
-    if (i->status == EPAXOS_EXECUTED) return;
-    if (i->token) epaxos_respond(i->token, STATUS_UNKNOWN, fx);
-    i->token = 0;
-    i->p.phase = PHASE_IDLE;
-    epaxos_delist(e, i->status == EPAXOS_COMMITTED ? &e->waiting : &e->open, i);
-    if (i->status != EPAXOS_COMMITTED) {
-        epaxos_forget(e, i);
-        i->entry_kind = ENTRY_COMMAND;
-    }
-    i->commit_written = 0;
-    i->status = EPAXOS_EXECUTED;
-}
-
-static void skip_row(struct epaxos *e, uint8_t r, uint32_t frontier, struct effects *fx) {
-    struct row *row = &e->rows[r];
-    for (uint32_t k = row->frontier + 1; k <= frontier && k <= row->high; k++)
-        skip(e, epaxos_get(e, (struct epaxos_id){r, k}), fx);
-    if (frontier > row->high) {
-        for (uint32_t k = row->base; k <= row->high; k++) epaxos_forget(e, epaxos_get(e, (struct epaxos_id){r, k}));
-        row->base = frontier + 1;
-        row->high = row->committed = frontier;
-    }
-    if (row->frontier < frontier) row->frontier = frontier;
-    if (row->committed < frontier) row->committed = frontier;
-    if (row->ceiling < frontier) row->ceiling = frontier;
-    if (row->floor < frontier) row->floor = frontier;
-}
-
-static void skip_above(struct epaxos *e, uint8_t r, const struct epaxos_header *h, struct effects *fx) {
-    struct row *row = &e->rows[r];
-    for (uint32_t bit = 0; bit < h->above_bytes[r] * 8; bit++) {
-        if (!(h->above[r][bit / 8] >> bit % 8 & 1)) continue;
-        uint32_t number = h->frontier[r] + 1 + bit;
-        struct instance *i = epaxos_open(e, (struct epaxos_id){r, number});
-        assert(i || number < row->base);
-        if (!i) continue; /* executed here, and forgotten */
-        skip(e, i, fx);
-        if (row->ceiling < number) row->ceiling = number;
-        if (row->floor < number) row->floor = number;
-    }
-}
-
-/* Makes the state machine's present state, which is that of a snapshot with this header, known here. */
-void catchup_take_over(struct epaxos *e, uint64_t index, const struct epaxos_header *h, struct effects *fx) {
-    e->applied = e->snapshot_index = index;
-    for (uint8_t r = 0; r < e->c.nodes; r++) {
-        e->snapshot_frontier[r] = h->frontier[r];
-        skip_row(e, r, h->frontier[r], fx);
-        skip_above(e, r, h, fx);
-        execution_advance(e, r);
-    }
-}
-
-void catchup_on_installed(struct epaxos *e, uint64_t index, struct bytes bytes, struct effects *fx) {
-    struct epaxos_header h;
-    e->installing = false;
-    if (!epaxos_header_decode(bytes, e->c.nodes, &h)) {
-        effect_add(fx, EFFECT_FATAL)->reason = "a snapshot from another replica has no header";
-        return;
-    }
-    catchup_take_over(e, index, &h, fx);
-    execution_run(e, fx);
-}
-
 /* --- the tick ----------------------------------------------------------------------------------------------------- */
 
 void catchup_on_tick(struct epaxos *e, struct effects *fx) {
@@ -218,7 +68,7 @@ void catchup_on_tick(struct epaxos *e, struct effects *fx) {
     send_state(e, fx);
     if (e->installing) return;
     if (e->receiving && e->now < e->receive_deadline_ns) {
-        request_chunk(e, fx);
+        if (e->now - e->receive_asked_ns >= e->c.election_timeout_ns / 2) epaxos_ask_for_less(e, fx);
         return;
     }
     if (e->receiving) {

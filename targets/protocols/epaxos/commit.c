@@ -23,9 +23,9 @@ static void send_preaccept(struct epaxos *e, struct instance *i, uint16_t to, st
 }
 
 static void preaccept_progress(struct epaxos *e, struct instance *i, struct effects *fx) {
-    uint32_t replies = count_of(i->p.replies);
+    uint32_t replies = members_of(i->p.replies);
     if (i->promised > 0 || replies < e->rules->fast_quorum(e->c.nodes)) return;
-    if (e->rules->may_commit_fast(count_of(i->p.unchanged), replies))
+    if (e->rules->may_commit_fast(members_of(i->p.unchanged), replies))
         commit_decide(e, i, ENTRY_COMMAND, &i->p.original, true, fx);
     else
         commit_propose(e, i, 0, ENTRY_COMMAND, &i->p.at, fx);
@@ -97,7 +97,7 @@ static void send_accept(struct epaxos *e, struct instance *i, uint16_t to, struc
 }
 
 static void accept_progress(struct epaxos *e, struct instance *i, struct effects *fx) {
-    if (count_of(i->p.replies) >= epaxos_majority(e)) commit_decide(e, i, i->p.entry_kind, &i->p.at, false, fx);
+    if (members_of(i->p.replies) >= epaxos_majority(e)) commit_decide(e, i, i->p.entry_kind, &i->p.at, false, fx);
 }
 
 void commit_propose(struct epaxos *e, struct instance *i, uint32_t ballot, uint8_t entry_kind,
@@ -135,7 +135,7 @@ void commit_on_due(struct epaxos *e, struct instance *i, struct effects *fx) {
     epaxos_set_due(e, i);
     if (i->p.phase == PHASE_ACCEPT)
         send_accept(e, i, missing, fx);
-    else if (count_of(i->p.replies) >= epaxos_majority(e))
+    else if (members_of(i->p.replies) >= epaxos_majority(e))
         commit_propose(e, i, 0, ENTRY_COMMAND, &i->p.at, fx);
     else
         send_preaccept(e, i, missing, fx);
@@ -169,7 +169,7 @@ static void commit(struct epaxos *e, struct instance *i, uint8_t entry_kind, con
 static void lead_again(struct epaxos *e, struct instance *i, struct effects *fx) {
     uint64_t token = i->token;
     i->token = 0;
-    if (!commit_lead(e, token, epaxos_command(e, i), fx)) epaxos_respond(token, STATUS_BUSY, fx);
+    if (!commit_lead(e, token, epaxos_command(e, i), fx)) effect_respond(token, STATUS_BUSY, NODE_NONE, fx);
 }
 
 static void committed(struct epaxos *e, struct instance *i, struct effects *fx) {
@@ -184,6 +184,7 @@ void commit_decide(struct epaxos *e, struct instance *i, uint8_t entry_kind, con
                    bool fast, struct effects *fx) {
     struct epaxos_attributes value = *at;
     i->fast = fast;
+    if (entry_kind == ENTRY_COMMAND) *(fast ? &e->fast_commits : &e->slow_commits) += 1;
     commit(e, i, entry_kind, &value, fx);
     if (fast || e->c.nodes == 1) i->commit_written = e->last_commit_written = i->written;
     commit_send(e, epaxos_others(e), i, fx);
@@ -220,7 +221,7 @@ void commit_on_preaccept(struct epaxos *e, uint8_t from, const struct epaxos_mes
 }
 
 void commit_on_accept(struct epaxos *e, uint8_t from, const struct epaxos_message *m, struct effects *fx) {
-    uint8_t driver = m->ballot ? m->ballot & 15 : m->id.replica;
+    uint8_t driver = m->ballot ? ballot_node(m->ballot) : m->id.replica;
     struct instance *i = from == driver ? epaxos_open(e, m->id) : NULL;
     if (!i) return;
     if (i->status >= EPAXOS_COMMITTED) {

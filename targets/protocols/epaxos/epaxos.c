@@ -1,4 +1,4 @@
-/* The replica: start, the step function, its one timer, snapshots taken, and what it tells of itself. */
+/* epaxos: starting and stepping a replica, its one timer, and what it tells of itself. */
 #include "targets/protocols/epaxos/epaxos_internal.h"
 
 /* --- effects ------------------------------------------------------------------------------------------------------ */
@@ -6,35 +6,16 @@
 void epaxos_send_masked(struct epaxos *e, uint16_t to, const struct epaxos_message *m, uint64_t barrier,
                         struct effects *fx) {
     if (!to) return;
-    uint8_t *out = fx->scratch + fx->scratch_size;
-    size_t size = epaxos_message_encode(m, e->c.nodes, out, fx->scratch_capacity - fx->scratch_size);
-    assert(size > 0);
-    fx->scratch_size += (uint32_t)size;
-    for (uint8_t q = 0; q < e->c.nodes; q++) {
-        if (!(to >> q & 1)) continue;
-        struct effect *effect = effect_add(fx, EFFECT_SEND);
-        effect->to = q;
-        effect->message_kind = m->kind;
-        effect->bytes = bytes_of(out, size);
-        effect->barrier = barrier;
-    }
+    struct writer w = effects_scratch(fx);
+    w.size = epaxos_message_encode(m, e->c.nodes, w.data, w.capacity);
+    assert(w.size > 0);
+    struct bytes bytes = effects_keep(&w, fx);
+    for (uint8_t q = 0; q < e->c.nodes; q++)
+        if (to >> q & 1) effect_send(q, m->kind, bytes, barrier, fx);
 }
 
 void epaxos_send(struct epaxos *e, uint8_t to, const struct epaxos_message *m, uint64_t barrier, struct effects *fx) {
     epaxos_send_masked(e, (uint16_t)(1u << to), m, barrier, fx);
-}
-
-void epaxos_respond(uint64_t token, enum status status, struct effects *fx) {
-    struct effect *effect = effect_add(fx, EFFECT_RESPOND);
-    effect->token = token;
-    effect->status = (uint8_t)status;
-    effect->to = NODE_NONE;
-}
-
-static void set_tick(struct epaxos *e, struct effects *fx) {
-    struct effect *effect = effect_add(fx, EFFECT_TIMER);
-    effect->timer = EPAXOS_TIMER_TICK;
-    effect->delay_ns = e->c.heartbeat_ns;
 }
 
 /* Who drives an instance sends again after half a timeout; who does not waits one to two, doubled with every recovery
@@ -68,7 +49,7 @@ static bool work_on(struct epaxos *e, struct instance *i, struct effects *fx) {
 }
 
 static void on_tick(struct epaxos *e, struct effects *fx) {
-    set_tick(e, fx);
+    effect_timer(EPAXOS_TIMER_TICK, e->c.heartbeat_ns, fx);
     catchup_on_tick(e, fx);
     uint32_t work = 0;
     for (uint32_t slot = e->open.first; slot != NO_SLOT && work < TICK_WORK_MAX;) {
@@ -78,63 +59,6 @@ static void on_tick(struct epaxos *e, struct effects *fx) {
         work++;
         if (slot != NO_SLOT && e->instances[slot].status >= EPAXOS_COMMITTED) break; /* the list has moved on */
     }
-}
-
-/* --- snapshots ---------------------------------------------------------------------------------------------------- */
-
-/* Records kept behind a snapshot: others fetch what they tell, and a restart knows what interferes with what. */
-uint64_t epaxos_keep_from(const struct epaxos *e) {
-    uint64_t kept = e->c.limits.log_entries_max / 4;
-    uint64_t from = e->log_last > kept ? e->log_last - kept + 1 : 1;
-    return from > e->log_first ? from : e->log_first;
-}
-
-/* What is not in the snapshot must stay in the log, and what is above its frontier, for its attributes. */
-void epaxos_rewrite_live(struct epaxos *e, uint64_t keep_from, struct effects *fx) {
-    for (uint8_t r = 0; r < e->c.nodes; r++)
-        for (uint32_t k = e->rows[r].frontier + 1; k <= e->rows[r].high; k++) {
-            struct instance *i = epaxos_get(e, (struct epaxos_id){r, k});
-            bool behind = i->record_index > 0 && i->record_index < keep_from;
-            if (behind && !epaxos_is_lost(i)) epaxos_record(e, i, fx);
-        }
-}
-
-static bool is_crowded(const struct epaxos *e) {
-    if (e->commands_live > e->commands_capacity / 2) return true;
-    for (uint8_t r = 0; r < e->c.nodes; r++)
-        if (e->rows[r].high - e->rows[r].base > e->row_size / 4 * 3) return true;
-    return false;
-}
-
-void epaxos_maybe_snapshot(struct epaxos *e, struct effects *fx) {
-    uint64_t since = e->applied - e->snapshot_index;
-    if (e->c.snapshot_entries == 0 || e->snapshot_pending || e->installing || e->receiving || since == 0) return;
-    bool due = since >= e->c.snapshot_entries || e->snapshot_wanted ||
-               (since >= e->c.snapshot_entries / 4 + 1 && is_crowded(e));
-    if (!due) return;
-    e->snapshot_pending = true;
-    e->snapshot_wanted = false;
-    uint64_t keep_from = epaxos_keep_from(e);
-    epaxos_rewrite_live(e, keep_from, fx);
-    uint8_t *out = fx->scratch + fx->scratch_size;
-    size_t size = epaxos_header_encode(e, out, fx->scratch_capacity - fx->scratch_size);
-    assert(size > 0);
-    fx->scratch_size += (uint32_t)size;
-    for (uint8_t r = 0; r < e->c.nodes; r++) e->pending_frontier[r] = e->rows[r].frontier;
-    struct effect *effect = effect_add(fx, EFFECT_SNAPSHOT_TAKE);
-    effect->index = e->applied;
-    effect->term = 1;
-    effect->token = e->log_first = keep_from;
-    effect->bytes = bytes_of(out, size);
-    effect->written = ++fx->written;
-}
-
-static void on_snapshot_taken(struct epaxos *e, uint64_t index, struct effects *fx) {
-    e->snapshot_pending = false;
-    if (index <= e->snapshot_index) return;
-    e->snapshot_index = index;
-    memcpy(e->snapshot_frontier, e->pending_frontier, sizeof e->snapshot_frontier);
-    epaxos_maybe_snapshot(e, fx);
 }
 
 /* --- step --------------------------------------------------------------------------------------------------------- */
@@ -160,9 +84,9 @@ static void on_message(struct epaxos *e, uint8_t from, struct bytes bytes, struc
     case EPAXOS_WAITING: recovery_on_waiting(e, &m); break;
     case EPAXOS_STATE: catchup_on_state(e, from, &m); break;
     case EPAXOS_FETCH: catchup_on_fetch(e, from, &m, fx); break;
-    case EPAXOS_SNAPSHOT_OFFER: catchup_on_offer(e, from, &m, fx); break;
-    case EPAXOS_SNAPSHOT_REQUEST: catchup_on_request(e, from, &m, fx); break;
-    case EPAXOS_SNAPSHOT_CHUNK: catchup_on_chunk(e, from, &m, fx); break;
+    case EPAXOS_SNAPSHOT_OFFER: epaxos_on_offer(e, from, &m, fx); break;
+    case EPAXOS_SNAPSHOT_REQUEST: epaxos_on_request(e, from, &m, fx); break;
+    case EPAXOS_SNAPSHOT_CHUNK: epaxos_on_chunk(e, from, &m, fx); break;
     case EPAXOS_KIND_END: break;
     }
 }
@@ -185,12 +109,12 @@ static void step(void *state, const struct event *ev, struct effects *fx) {
     case EVENT_TIMER: on_tick(e, fx); break;
     case EVENT_PROPOSE:
         if (!commit_lead(e, ev->propose.token, ev->propose.command, fx))
-            epaxos_respond(ev->propose.token, STATUS_BUSY, fx);
+            effect_respond(ev->propose.token, STATUS_BUSY, NODE_NONE, fx);
         break;
-    case EVENT_READ: epaxos_respond(ev->read.token, STATUS_BUSY, fx); break; /* reads are commands here */
+    case EVENT_READ: effect_respond(ev->read.token, STATUS_BUSY, NODE_NONE, fx); break; /* reads are commands here */
     case EVENT_PERSISTED: on_persisted(e, ev->persisted.written, fx); break;
-    case EVENT_SNAPSHOT_TAKEN: on_snapshot_taken(e, ev->snapshot.index, fx); break;
-    case EVENT_SNAPSHOT_INSTALLED: catchup_on_installed(e, ev->snapshot.index, ev->snapshot.header, fx); break;
+    case EVENT_SNAPSHOT_TAKEN: epaxos_on_snapshot_taken(e, ev->snapshot.index, fx); break;
+    case EVENT_SNAPSHOT_INSTALLED: epaxos_on_installed(e, ev->snapshot.index, ev->snapshot.header, fx); break;
     case EVENT_TRANSFER:
     case EVENT_RECONFIGURE: break;
     }
@@ -263,7 +187,7 @@ static void recover(struct epaxos *e, const struct durable *d, struct effects *f
         epaxos_delist(e, &e->open, i);
         epaxos_enlist(e, &e->waiting, i);
     }
-    catchup_take_over(e, d->snapshot_index, &h, fx);
+    epaxos_take_over(e, d->snapshot_index, &h, fx);
     for (uint8_t r = 0; r < e->c.nodes; r++) {
         struct row *row = &e->rows[r];
         row->floor = row->base - 1;
@@ -284,10 +208,8 @@ static void start(void *state, const struct config *c, const struct durable *d, 
     prng_seed(&e->prng, c->seed, now_ns);
     epaxos_log_init(e, (uint8_t *)state + ((sizeof *e + 15) & ~(size_t)15));
     recover(e, d, fx);
-    struct effect *effect = effect_add(fx, EFFECT_ROLE);
-    effect->role = PROTOCOL_PEER;
-    effect->to = NODE_NONE;
-    set_tick(e, fx);
+    effect_role(PROTOCOL_PEER, 0, fx);
+    effect_timer(EPAXOS_TIMER_TICK, e->c.heartbeat_ns, fx);
     execution_run(e, fx);
 }
 
@@ -305,6 +227,8 @@ static void probe(const void *state, struct probe *out) {
                           .commit_index = e->applied + e->waiting.count,
                           .applied_index = e->applied,
                           .durable_index = known,
+                          .fast_commits = e->fast_commits,
+                          .slow_commits = e->slow_commits,
                           .refused_messages = e->refused_messages,
                           .refused_from = e->refused_from};
 }
@@ -358,56 +282,6 @@ static uint32_t scratch_needed(const struct config *c) {
     return records + (2u * TICK_WORK_MAX + FETCH_MAX + 16) * (c->limits.message_bytes_max + 256) + 65536;
 }
 
-static size_t put_text(char *out, size_t capacity, size_t at, const char *text) {
-    for (; *text && at + 1 < capacity; text++) out[at++] = *text;
-    return at;
-}
-
-static size_t put_number(char *out, size_t capacity, size_t at, const char *name, uint64_t value) {
-    char digits[21];
-    size_t n = sizeof digits;
-    digits[--n] = 0;
-    do digits[--n] = (char)('0' + value % 10);
-    while (value /= 10);
-    at = put_text(out, capacity, at, name);
-    return put_text(out, capacity, at, digits + n);
-}
-
-static uint8_t nodes_of(struct bytes message) {
-    struct epaxos_message m;
-    for (uint8_t nodes = 1; nodes <= PROTOCOL_NODES_MAX; nodes++)
-        if (epaxos_message_decode(message, nodes, &m)) return nodes;
-    return 0;
-}
-
-static size_t describe(struct bytes message, char *out, size_t capacity) {
-    static const char *const names[] = {"?",        "preaccept?", "preaccept", "accept?", "accept",  "commit",
-                                        "prepare?", "prepare",    "try?",      "try",     "waiting", "state",
-                                        "fetch?",   "snapshot!",  "snapshot?", "snapshot"};
-    struct epaxos_message m;
-    uint8_t nodes = nodes_of(message);
-    size_t n = 0;
-    if (capacity == 0) return 0;
-    if (nodes == 0 || !epaxos_message_decode(message, nodes, &m)) {
-        n = put_text(out, capacity, 0, "undecodable");
-    } else {
-        n = put_text(out, capacity, n, names[m.kind]);
-        if (m.id.number) {
-            n = put_number(out, capacity, n, " ", m.id.replica + 1u);
-            n = put_number(out, capacity, n, ".", m.id.number);
-        }
-        if (m.ballot) n = put_number(out, capacity, n, " ballot=", m.ballot);
-        if (m.at.seq) n = put_number(out, capacity, n, " seq=", m.at.seq);
-        if (m.count) n = put_number(out, capacity, n, " count=", m.count);
-        if (m.index) n = put_number(out, capacity, n, " index=", m.index);
-        if (m.refused) n = put_text(out, capacity, n, " no");
-        if (m.original) n = put_text(out, capacity, n, " unchanged");
-        if (m.conflict) n = put_text(out, capacity, n, " conflict");
-    }
-    out[n] = 0;
-    return n;
-}
-
 const struct protocol epaxos_protocol = {
     .name = "epaxos",
     .doc = "Egalitarian Paxos (Moraru et al. 2013) with the recovery of Ryabinin et al. 2025; reads are commands",
@@ -421,5 +295,5 @@ const struct protocol epaxos_protocol = {
     .probe = probe,
     .visit = visit,
     .check = check,
-    .describe = describe,
+    .describe = epaxos_message_describe,
 };

@@ -1,9 +1,10 @@
 /* The private side of epaxos: the replica's state and the functions that its files share.
- *   epaxos.c        start, step, proposals, the timer, snapshots taken
+ *   epaxos.c        start, step, the timer
  *   commit.c        PreAccept, Accept, Commit: phases 1 and 2 (SOSP'13 Figure 2)
  *   recovery.c      explicit prepare and TryPreAccept (SOSP'13 Figure 3, OPODIS'25 Figure 3)
  *   execution.c     strongly connected components of the dependency graph (SOSP'13 4.3.2)
- *   catchup.c       what a replica lacks: state, fetch, snapshots received
+ *   catchup.c       what a replica lacks: told of by others, fetched
+ *   snapshot.c      taking, sending and receiving snapshots
  *   log.c           instances in memory, their commands, and their records
  *   interference.c  who touches what: attributes, conflicts
  *   message.c       the wire, and the records
@@ -11,7 +12,11 @@
 #ifndef HARROW_TARGETS_EPAXOS_INTERNAL_H
 #define HARROW_TARGETS_EPAXOS_INTERNAL_H
 
+#include "targets/protocols/chunks.h"
+#include "targets/protocols/effects.h"
 #include "targets/protocols/epaxos/epaxos.h"
+#include "targets/protocols/quorum.h"
+#include "targets/protocols/text.h"
 
 enum { EPAXOS_TIMER_TICK };
 enum {
@@ -112,11 +117,16 @@ struct epaxos {
 
     bool receiving, installing;
     uint8_t receive_from;
-    uint64_t receive_index, receive_offset, receive_deadline_ns;
+    struct receiver receiver;                       /* the term is 1, of no meaning here */
+    uint32_t receive_window;                        /* chunks to ask for at once */
+    uint64_t receive_asked_ns, receive_deadline_ns; /* or got a chunk since; then it gives up */
+    uint64_t serving_until_ns;                      /* another is being sent the present snapshot */
 
+    uint64_t fast_commits, slow_commits; /* of commands, decided here */
     uint64_t refused_messages;
     uint8_t refused_from;
     uint32_t commands_used, commands_live, commands_capacity;
+    uint64_t executed_bytes; /* of commands, since the last snapshot was begun */
 
     struct instance *instances; /* row after row */
     struct frame *frames;
@@ -126,7 +136,7 @@ struct epaxos {
 };
 
 static inline uint32_t epaxos_majority(const struct epaxos *e) {
-    return e->c.nodes / 2u + 1;
+    return majority_of(e->c.nodes);
 }
 static inline uint32_t epaxos_slot(const struct epaxos *e, struct epaxos_id id) {
     return id.replica * e->row_size + (id.number & (e->row_size - 1));
@@ -134,9 +144,6 @@ static inline uint32_t epaxos_slot(const struct epaxos *e, struct epaxos_id id) 
 /* Executed, as a snapshot says; its command and attributes are not known here. */
 static inline bool epaxos_is_lost(const struct instance *i) {
     return i->status == EPAXOS_EXECUTED && i->entry_kind == ENTRY_COMMAND && !i->has_command;
-}
-static inline uint32_t count_of(uint16_t mask) {
-    return (uint32_t)__builtin_popcount(mask);
 }
 
 /* rules.c */
@@ -154,7 +161,9 @@ bool epaxos_rule_executes_before(uint64_t seq_a, struct epaxos_id a, uint64_t se
     .leader_answered = epaxos_rule_leader_answered, .must_try = epaxos_rule_must_try,                                  \
     .may_execute = epaxos_rule_may_execute, .executes_before = epaxos_rule_executes_before
 
-/* message.c: what a record has beside its command, at most */
+/* message.c */
+size_t epaxos_message_describe(struct bytes message, char *out, size_t capacity);
+/* What a record has beside its command, at most. */
 size_t epaxos_record_overhead(uint8_t nodes);
 size_t epaxos_header_size(const struct epaxos *e);
 size_t epaxos_header_encode(const struct epaxos *e, uint8_t *out, size_t capacity);
@@ -197,9 +206,7 @@ void epaxos_send_masked(struct epaxos *e, uint16_t to, const struct epaxos_messa
 static inline uint16_t epaxos_others(const struct epaxos *e) {
     return (uint16_t)(((1u << e->c.nodes) - 1) & ~(1u << e->c.self));
 }
-void epaxos_respond(uint64_t token, enum status status, struct effects *fx);
 void epaxos_set_due(struct epaxos *e, struct instance *i);
-void epaxos_maybe_snapshot(struct epaxos *e, struct effects *fx);
 
 /* commit.c */
 bool commit_lead(struct epaxos *e, uint64_t token, struct bytes command, struct effects *fx);
@@ -233,12 +240,16 @@ void execution_advance(struct epaxos *e, uint8_t replica); /* the row's committe
 void catchup_on_tick(struct epaxos *e, struct effects *fx);
 void catchup_on_state(struct epaxos *e, uint8_t from, const struct epaxos_message *m);
 void catchup_on_fetch(struct epaxos *e, uint8_t from, const struct epaxos_message *m, struct effects *fx);
-void catchup_on_offer(struct epaxos *e, uint8_t from, const struct epaxos_message *m, struct effects *fx);
-void catchup_on_request(struct epaxos *e, uint8_t from, const struct epaxos_message *m, struct effects *fx);
-void catchup_on_chunk(struct epaxos *e, uint8_t from, const struct epaxos_message *m, struct effects *fx);
-void catchup_on_installed(struct epaxos *e, uint64_t index, struct bytes header, struct effects *fx);
-void catchup_take_over(struct epaxos *e, uint64_t index, const struct epaxos_header *h, struct effects *fx);
-void epaxos_rewrite_live(struct epaxos *e, uint64_t keep_from, struct effects *fx);
-uint64_t epaxos_keep_from(const struct epaxos *e);
+
+/* snapshot.c */
+void epaxos_maybe_snapshot(struct epaxos *e, struct effects *fx);
+void epaxos_on_snapshot_taken(struct epaxos *e, uint64_t index, struct effects *fx);
+void epaxos_on_offer(struct epaxos *e, uint8_t from, const struct epaxos_message *m, struct effects *fx);
+/* A chunk is missing: lost, or overtaken. Of what comes behind it nothing can be used. */
+void epaxos_ask_for_less(struct epaxos *e, struct effects *fx);
+void epaxos_on_request(struct epaxos *e, uint8_t from, const struct epaxos_message *m, struct effects *fx);
+void epaxos_on_chunk(struct epaxos *e, uint8_t from, const struct epaxos_message *m, struct effects *fx);
+void epaxos_on_installed(struct epaxos *e, uint64_t index, struct bytes header, struct effects *fx);
+void epaxos_take_over(struct epaxos *e, uint64_t index, const struct epaxos_header *h, struct effects *fx);
 
 #endif

@@ -30,7 +30,7 @@ static const uint16_t fields[EPAXOS_KIND_END] = {
     [EPAXOS_STATE] = HAS_VECTOR | HAS_FLOOR,
     [EPAXOS_FETCH] = HAS_ID | HAS_COUNT,
     [EPAXOS_SNAPSHOT_OFFER] = HAS_INDEX,
-    [EPAXOS_SNAPSHOT_REQUEST] = HAS_INDEX | HAS_VECTOR,
+    [EPAXOS_SNAPSHOT_REQUEST] = HAS_COUNT | HAS_INDEX | HAS_VECTOR,
     [EPAXOS_SNAPSHOT_CHUNK] = HAS_COUNT | HAS_VECTOR | HAS_INDEX | HAS_DATA,
 };
 enum {
@@ -114,7 +114,7 @@ static bool numbers_are_sane(const uint32_t *numbers, uint8_t nodes) {
 }
 
 static bool ballot_is_sane(uint32_t ballot, uint8_t nodes) {
-    return ballot == 0 || ((ballot & 15) < nodes && ballot >> 4 > 0 && ballot <= UINT32_MAX >> 1);
+    return ballot == 0 || (ballot_node(ballot) < nodes && ballot_round(ballot) > 0 && ballot <= UINT32_MAX >> 1);
 }
 
 static bool message_is_sane(const struct epaxos_message *m, uint8_t nodes) {
@@ -159,6 +159,39 @@ bool epaxos_message_decode(struct bytes b, uint8_t nodes, struct epaxos_message 
     if (has & HAS_COMMAND) m->entry_kind = read_u8(&r);
     if (has & (HAS_COMMAND | HAS_DATA)) m->data = read_bytes(&r);
     return !r.failed && r.offset == r.size && message_is_sane(m, nodes);
+}
+
+static uint8_t nodes_of(struct bytes message) {
+    struct epaxos_message m;
+    for (uint8_t nodes = 1; nodes <= PROTOCOL_NODES_MAX; nodes++)
+        if (epaxos_message_decode(message, nodes, &m)) return nodes;
+    return 0;
+}
+
+size_t epaxos_message_describe(struct bytes message, char *out, size_t capacity) {
+    static const char *const names[] = {"?",        "preaccept?", "preaccept", "accept?", "accept",  "commit",
+                                        "prepare?", "prepare",    "try?",      "try",     "waiting", "state",
+                                        "fetch?",   "snapshot!",  "snapshot?", "snapshot"};
+    struct epaxos_message m;
+    struct text t = {.out = out, .capacity = capacity};
+    uint8_t nodes = nodes_of(message);
+    if (nodes == 0 || !epaxos_message_decode(message, nodes, &m)) {
+        text_add(&t, "undecodable");
+        return text_end(&t);
+    }
+    text_add(&t, names[m.kind]);
+    if (m.id.number) {
+        text_number(&t, " ", m.id.replica + 1u);
+        text_number(&t, ".", m.id.number);
+    }
+    if (m.ballot) text_number(&t, " ballot=", m.ballot);
+    if (m.at.seq) text_number(&t, " seq=", m.at.seq);
+    if (m.count) text_number(&t, " count=", m.count);
+    if (m.index) text_number(&t, " index=", m.index);
+    if (m.refused) text_add(&t, " no");
+    if (m.original) text_add(&t, " unchanged");
+    if (m.conflict) text_add(&t, " conflict");
+    return text_end(&t);
 }
 
 size_t epaxos_record_overhead(uint8_t nodes) {

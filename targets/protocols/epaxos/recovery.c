@@ -40,11 +40,11 @@ static void note_try(struct epaxos *e, struct instance *i, const struct epaxos_a
 /* So few pre-accepts that all replicas outside of the quorum must have given one, if it was committed at once. */
 static bool is_bare(const struct epaxos *e, const struct proposal *p) {
     uint32_t crashes = e->c.nodes - epaxos_rule_fast_quorum(e->c.nodes);
-    return count_of(p->unchanged) + crashes == count_of(p->quorum);
+    return members_of(p->unchanged) + crashes == members_of(p->quorum);
 }
 
 static void wait_for_others(struct epaxos *e, struct instance *i, struct effects *fx) {
-    i->waiting = (uint8_t)count_of(i->p.unchanged);
+    i->waiting = (uint8_t)members_of(i->p.unchanged);
     i->p.phase = PHASE_IDLE;
     struct epaxos_message m = {.kind = EPAXOS_WAITING, .id = i->id, .count = i->waiting};
     epaxos_send_masked(e, epaxos_others(e), &m, i->written, fx);
@@ -92,7 +92,7 @@ static void try_preaccept(struct epaxos *e, struct instance *i, struct effects *
 }
 
 void recovery_on_try(struct epaxos *e, uint8_t from, const struct epaxos_message *m, struct effects *fx) {
-    struct instance *i = from == (m->ballot & 15) && m->ballot ? epaxos_open(e, m->id) : NULL;
+    struct instance *i = from == ballot_node(m->ballot) && m->ballot ? epaxos_open(e, m->id) : NULL;
     if (!i) return;
     if (i->status >= EPAXOS_COMMITTED) {
         commit_send(e, (uint16_t)(1u << from), i, fx);
@@ -133,11 +133,11 @@ void recovery_on_waiting(struct epaxos *e, const struct epaxos_message *m) {
 static void prepare_decide(struct epaxos *e, struct instance *i, struct effects *fx) {
     struct proposal *p = &i->p;
     uint32_t crashes = e->c.nodes - epaxos_rule_fast_quorum(e->c.nodes), tolerated = e->c.nodes - epaxos_majority(e);
-    uint32_t preaccepts = count_of(p->unchanged);
+    uint32_t preaccepts = members_of(p->unchanged);
     if (p->best_status == EPAXOS_ACCEPTED)
         commit_propose(e, i, p->ballot, p->entry_kind, &p->at, fx);
     else if (e->rules->leader_answered(p->replies >> i->id.replica & 1) || preaccepts == 0 ||
-             preaccepts + crashes < count_of(p->replies))
+             preaccepts + crashes < members_of(p->replies))
         propose_noop(e, i, fx); /* it was not committed at once, and never will be */
     else if (!e->rules->must_try(preaccepts, tolerated))
         commit_propose(e, i, p->ballot, ENTRY_COMMAND, &p->original, fx);
@@ -147,7 +147,7 @@ static void prepare_decide(struct epaxos *e, struct instance *i, struct effects 
 
 /* After tries in vain all are waited for: the leader's answer settles more than any other. */
 static void prepare_progress(struct epaxos *e, struct instance *i, struct effects *fx) {
-    uint32_t replies = count_of(i->p.replies);
+    uint32_t replies = members_of(i->p.replies);
     bool patient = i->attempts > 2 && replies < e->c.nodes;
     if (replies >= epaxos_majority(e) && !patient) prepare_decide(e, i, fx);
 }
@@ -169,7 +169,7 @@ static void merge_prepare(struct proposal *p, uint8_t from, uint8_t status, uint
 
 void recovery_start(struct epaxos *e, struct instance *i, struct effects *fx) {
     uint32_t highest = i->promised > i->refused_by ? i->promised : i->refused_by;
-    uint32_t ballot = ((highest >> 4) + 1) << 4 | e->c.self;
+    uint32_t ballot = (uint32_t)ballot_of(ballot_round(highest) + 1, e->c.self);
     uint32_t voted = e->rules->voted_ballot(i->promised, i->accepted);
     i->promised = ballot;
     if (i->attempts < UINT8_MAX) i->attempts++;
@@ -183,7 +183,7 @@ void recovery_start(struct epaxos *e, struct instance *i, struct effects *fx) {
 }
 
 void recovery_on_due(struct epaxos *e, struct instance *i, struct effects *fx) {
-    if (i->p.phase == PHASE_PREPARE && count_of(i->p.replies) >= epaxos_majority(e)) {
+    if (i->p.phase == PHASE_PREPARE && members_of(i->p.replies) >= epaxos_majority(e)) {
         epaxos_set_due(e, i);
         prepare_decide(e, i, fx);
     } else {
@@ -192,7 +192,7 @@ void recovery_on_due(struct epaxos *e, struct instance *i, struct effects *fx) {
 }
 
 void recovery_on_prepare(struct epaxos *e, uint8_t from, const struct epaxos_message *m, struct effects *fx) {
-    struct instance *i = from == (m->ballot & 15) && m->ballot ? epaxos_open(e, m->id) : NULL;
+    struct instance *i = from == ballot_node(m->ballot) && m->ballot ? epaxos_open(e, m->id) : NULL;
     if (!i) return;
     if (i->status >= EPAXOS_COMMITTED) {
         commit_send(e, (uint16_t)(1u << from), i, fx);

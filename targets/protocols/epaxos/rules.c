@@ -4,7 +4,7 @@
 uint32_t epaxos_rule_fast_quorum(uint8_t nodes) {
     uint32_t tolerated = (nodes - 1u) / 2;
     uint32_t quorum = tolerated + (tolerated + 1) / 2;
-    uint32_t majority = nodes / 2u + 1;
+    uint32_t majority = majority_of(nodes);
     return quorum > majority ? quorum : majority;
 }
 bool epaxos_rule_may_commit_fast(uint32_t unchanged, uint32_t replies) {

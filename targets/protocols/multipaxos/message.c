@@ -110,3 +110,23 @@ bool multipaxos_decode(struct bytes b, struct multipaxos_message *m) {
     default: return true;
     }
 }
+
+size_t multipaxos_describe(struct bytes message, char *out, size_t capacity) {
+    static const char *const names[] = {"?",        "prepare",  "promise",        "accept",
+                                        "accepted", "snapshot", "snapshot-reply", "handover"};
+    struct multipaxos_message m;
+    struct text t = {.out = out, .capacity = capacity};
+    if (!multipaxos_decode(message, &m)) {
+        text_add(&t, "undecodable");
+        return text_end(&t);
+    }
+    text_add(&t, m.canvass ? "canvass-" : "");
+    text_add(&t, names[m.kind]);
+    text_ballot(&t, m.ballot);
+    if (m.slot) text_number(&t, " slot=", m.slot);
+    if (m.entries) text_number(&t, " entries=", m.entries);
+    if (m.index) text_number(&t, " index=", m.index);
+    if (m.kind == MULTIPAXOS_ACCEPT) text_number(&t, " commit=", m.commit);
+    if (m.kind == MULTIPAXOS_ACCEPTED || m.kind == MULTIPAXOS_PROMISE) text_add(&t, m.success ? " yes" : " no");
+    return text_end(&t);
+}

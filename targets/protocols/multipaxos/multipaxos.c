@@ -1,30 +1,16 @@
-/* multipaxos: starting and stepping a replica, its ballot and role, proposals, application and snapshots of its own. */
+/* multipaxos: starting and stepping a replica, its ballot and role, proposals and application. */
 #include "targets/protocols/multipaxos/multipaxos_internal.h"
 
-/* Shares of the log, in 1/256 of it. Requests are refused when what is not chosen yet takes more than PENDING; a
- * snapshot is due when the whole takes more than FULL, since an election writes anew what is not chosen, and then what
- * was found of it. */
-enum { PENDING_SHARE = 32, FULL_SHARE = 64, CROWDED_SHARE = 128, TRAILING_SHARE = 4 };
-
-void mp_respond(uint64_t token, enum status status, uint8_t leader, struct effects *fx) {
-    struct effect *e = effect_add(fx, EFFECT_RESPOND);
-    e->token = token;
-    e->status = (uint8_t)status;
-    e->to = leader;
-}
+/* Requests are refused when what is not chosen yet takes more than this share of the log, in 1/256 of it. */
+enum { PENDING_SHARE = 32 };
 
 void mp_send(struct multipaxos *p, uint8_t to, const struct multipaxos_message *m, uint64_t barrier,
              struct effects *fx) {
-    uint8_t *at = fx->scratch + fx->scratch_size;
-    size_t size = multipaxos_encode(m, at, fx->scratch_capacity - fx->scratch_size);
-    assert(size > 0);
-    fx->scratch_size += (uint32_t)size;
-    struct effect *e = effect_add(fx, EFFECT_SEND);
-    e->to = to;
-    e->message_kind = m->kind;
-    e->bytes = bytes_of(at, size);
+    struct writer w = effects_scratch(fx);
+    w.size = multipaxos_encode(m, w.data, w.capacity);
+    assert(w.size > 0);
     /* Nothing leaves before the promise is durable under which it was said. */
-    e->barrier = barrier > p->meta_written ? barrier : p->meta_written;
+    effect_send(to, m->kind, effects_keep(&w, fx), barrier > p->meta_written ? barrier : p->meta_written, fx);
 }
 
 void mp_heard(struct multipaxos *p, uint64_t ballot) {
@@ -36,31 +22,22 @@ void mp_promise(struct multipaxos *p, uint64_t ballot, struct effects *fx) {
     assert(ballot > p->promised);
     p->promised = ballot;
     mp_heard(p, ballot);
-    uint8_t *at = fx->scratch + fx->scratch_size;
-    struct writer w = {.data = at, .capacity = fx->scratch_capacity - fx->scratch_size};
+    uint8_t meta[META_BYTES];
+    struct writer w = {.data = meta, .capacity = sizeof meta};
     write_u64(&w, ballot);
     assert(!w.failed);
-    fx->scratch_size += (uint32_t)w.size;
-    struct effect *e = effect_add(fx, EFFECT_META);
-    e->bytes = bytes_of(at, w.size);
-    e->written = p->meta_written = ++fx->written;
-    e->term = ballot;
-    e->to = NODE_NONE;
+    p->meta_written = effect_meta(bytes_of(meta, w.size), ballot, NODE_NONE, fx);
 }
 
 void mp_set_role(struct multipaxos *p, uint8_t role, struct effects *fx) {
     p->role = role;
-    struct effect *e = effect_add(fx, EFFECT_ROLE);
-    e->role = role;
-    e->term = p->promised;
+    effect_role(role, p->promised, fx);
 }
 
 void mp_become_follower(struct multipaxos *p, uint8_t leader, struct effects *fx) {
     if (p->role == PROTOCOL_LEADER) {
-        struct effect *e = effect_add(fx, EFFECT_TIMER);
-        e->timer = TIMER_HEARTBEAT;
-        e->delay_ns = UINT64_MAX;
-        mp_reads_drop(p, fx);
+        effect_timer(TIMER_HEARTBEAT, UINT64_MAX, fx);
+        read_queue_drop(&p->reads, fx);
         p->handover_to = NODE_NONE;
     }
     p->leader = leader;
@@ -82,57 +59,15 @@ bool mp_accept(struct multipaxos *p, uint64_t number, uint64_t ballot, uint8_t k
     struct slot *slot = slots_accept(&p->slots, number, ballot, kind, value, fx);
     if (!slot) return false;
     if (waits) { /* it gave way to another value here; a third replica may yet bring it up elsewhere */
-        mp_respond(waits, STATUS_UNKNOWN, p->leader, fx);
+        effect_respond(waits, STATUS_UNKNOWN, p->leader, fx);
         slot->token = 0;
     }
     return true;
 }
 
-/* A live follower is being sent the present snapshot. A newer one would start that anew: under load, for ever. */
-static bool sends_snapshot(const struct multipaxos *p) {
-    if (p->role != PROTOCOL_LEADER) return false;
-    for (uint8_t i = 0; i < p->c.nodes; i++) {
-        const struct peer *peer = &p->peers[i];
-        bool sent = peer->snapshot && peer->snapshot_index == p->snapshot_index;
-        if (i != p->c.self && sent && p->now - peer->contact_ns <= p->c.election_timeout_ns) return true;
-    }
-    return false;
-}
-
-static bool snapshot_due(const struct multipaxos *p) {
-    if (p->c.snapshot_entries == 0 || p->snapshot_pending || p->installing) return false;
-    uint32_t used = slots_used(&p->slots);
-    bool more = p->slots.last - p->compacted_at > p->c.limits.log_entries_max / TRAILING_SHARE;
-    if (used > CROWDED_SHARE && more) return true; /* elections fill the log, too, and apply nothing */
-    if (p->applied == p->snapshot_index) return false;
-    if (used > FULL_SHARE && p->slots.last - p->compacted_at > (p->slots.last - p->slots.first) / 2) return true;
-    uint64_t every = p->c.snapshot_entries, most = p->slots.window / TRAILING_SHARE;
-    return p->applied - p->snapshot_index >= (every < most && sends_snapshot(p) ? most : every);
-}
-
-/* The slots below the snapshot that are kept for replicas that lag a little. */
-static uint64_t trailing_base(const struct multipaxos *p) {
-    uint64_t trailing = slots_used(&p->slots) > FULL_SHARE ? 0 : p->c.snapshot_trailing;
-    uint64_t base = p->applied > trailing ? p->applied - trailing : 0;
-    return base > p->slots.base ? base : p->slots.base;
-}
-
-static uint64_t ballot_of(const struct multipaxos *p, uint64_t number) {
+uint64_t mp_accepted_at(const struct multipaxos *p, uint64_t number) {
     const struct slot *slot = slots_get(&p->slots, number);
     return slot ? slot->ballot : 0;
-}
-
-static void maybe_snapshot(struct multipaxos *p, struct effects *fx) {
-    if (!snapshot_due(p)) return;
-    p->snapshot_pending = true;
-    p->snapshot_base = trailing_base(p);
-    p->snapshot_keep_from = slots_keep_from(&p->slots, p->snapshot_base, fx);
-    p->compacted_at = p->slots.last;
-    struct effect *e = effect_add(fx, EFFECT_SNAPSHOT_TAKE);
-    e->index = p->applied;
-    e->term = ballot_of(p, p->applied);
-    e->token = p->snapshot_keep_from;
-    e->written = ++fx->written;
 }
 
 void mp_apply(struct multipaxos *p, struct effects *fx) {
@@ -149,7 +84,7 @@ void mp_apply(struct multipaxos *p, struct effects *fx) {
         e->token = slot->token;
         slot->token = 0;
     }
-    maybe_snapshot(p, fx);
+    mp_snapshot_maybe(p, fx);
 }
 
 static bool may_propose(const struct multipaxos *p, size_t size) {
@@ -161,10 +96,10 @@ static bool may_propose(const struct multipaxos *p, size_t size) {
 static void on_propose(struct multipaxos *p, uint64_t token, struct bytes command, struct effects *fx) {
     assert(token != 0);
     if (p->role != PROTOCOL_LEADER) {
-        mp_respond(token, STATUS_NOT_LEADER, p->leader, fx);
+        effect_respond(token, STATUS_NOT_LEADER, p->leader, fx);
     } else if (!may_propose(p, command.size) ||
                !mp_accept(p, p->slots.top + 1, p->promised, ENTRY_COMMAND, command, fx)) {
-        mp_respond(token, STATUS_BUSY, p->leader, fx);
+        effect_respond(token, STATUS_BUSY, p->leader, fx);
     } else {
         slots_get(&p->slots, p->slots.top)->token = token;
         p->pending_bytes += command.size;
@@ -207,13 +142,6 @@ static void on_persisted(struct multipaxos *p, uint64_t written, struct effects 
     mp_advance_held(p);
 }
 
-static void on_snapshot_taken(struct multipaxos *p, uint64_t index, struct effects *fx) {
-    p->snapshot_pending = false;
-    if (index > p->snapshot_index) p->snapshot_index = index;
-    slots_rebase(&p->slots, p->snapshot_base, p->snapshot_keep_from);
-    maybe_snapshot(p, fx); /* a log that is full by now applies nothing more that would ask */
-}
-
 static void step(void *state, const struct event *ev, struct effects *fx) {
     struct multipaxos *p = state;
     assert(ev->now_ns >= p->now);
@@ -227,7 +155,7 @@ static void step(void *state, const struct event *ev, struct effects *fx) {
     case EVENT_PROPOSE: on_propose(p, ev->propose.token, ev->propose.command, fx); break;
     case EVENT_READ: mp_on_read(p, ev->read.token, fx); break;
     case EVENT_PERSISTED: on_persisted(p, ev->persisted.written, fx); break;
-    case EVENT_SNAPSHOT_TAKEN: on_snapshot_taken(p, ev->snapshot.index, fx); break;
+    case EVENT_SNAPSHOT_TAKEN: mp_on_snapshot_taken(p, ev->snapshot.index, fx); break;
     case EVENT_SNAPSHOT_INSTALLED: mp_on_installed(p, ev->snapshot.index, fx); break;
     case EVENT_TRANSFER: mp_on_transfer(p, ev->transfer.to, fx); break;
     case EVENT_RECONFIGURE: break;
@@ -239,7 +167,7 @@ static size_t reads_offset(const struct config *c) {
 }
 
 static size_t state_size(const struct config *c) {
-    return reads_offset(c) + (size_t)c->limits.reads_max * sizeof(struct read);
+    return reads_offset(c) + read_queue_memory(&c->limits);
 }
 
 static void start(void *state, const struct config *c, const struct durable *d, uint64_t now_ns, struct effects *fx) {
@@ -251,7 +179,7 @@ static void start(void *state, const struct config *c, const struct durable *d, 
     p->now = now_ns;
     prng_seed(&p->prng, c->seed, now_ns);
     slots_init(&p->slots, &c->limits, (uint8_t *)state + sizeof *p);
-    p->reads = (struct read *)(void *)((uint8_t *)state + reads_offset(c));
+    read_queue_init(&p->reads, &c->limits, (uint8_t *)state + reads_offset(c));
 
     struct reader meta = {.data = d->meta.data, .size = d->meta.size};
     if (d->meta.size) p->promised = read_u64(&meta);
@@ -283,7 +211,7 @@ static void probe(const void *state, struct probe *out) {
                           .term = p->promised,
                           .first_index = p->slots.base + 1,
                           .last_index = last,
-                          .last_term = ballot_of(p, last),
+                          .last_term = mp_accepted_at(p, last),
                           .commit_index = p->commit,
                           .applied_index = p->applied,
                           .durable_index = p->held_durable,
@@ -322,7 +250,7 @@ static const char *check(const void *state) {
     if (p->commit > p->slots.top) return "commit <= last slot";
     if (p->slots.base > p->applied) return "base <= applied";
     if (p->snapshot_index > p->applied && !p->installing) return "snapshot <= applied";
-    if (ballot_of(p, p->slots.top) > p->promised) return "promised >= accepted";
+    if (mp_accepted_at(p, p->slots.top) > p->promised) return "promised >= accepted";
     if (p->held_durable > p->held && p->held_durable > p->commit) return "durable <= held";
     return NULL;
 }
@@ -333,45 +261,6 @@ static uint32_t effects_needed(const struct config *c) {
 
 static uint32_t scratch_needed(const struct config *c) {
     return (3u * c->nodes + 4) * c->limits.message_bytes_max + 4096;
-}
-
-static size_t put_text(char *out, size_t capacity, size_t at, const char *text) {
-    for (; *text && at + 1 < capacity; text++) out[at++] = *text;
-    return at;
-}
-
-static size_t put_number(char *out, size_t capacity, size_t at, const char *name, uint64_t value) {
-    char digits[21];
-    size_t n = sizeof digits;
-    digits[--n] = 0;
-    do digits[--n] = (char)('0' + value % 10);
-    while (value /= 10);
-    at = put_text(out, capacity, at, name);
-    return put_text(out, capacity, at, digits + n);
-}
-
-static size_t describe(struct bytes message, char *out, size_t capacity) {
-    static const char *const names[] = {"?",        "prepare",  "promise",        "accept",
-                                        "accepted", "snapshot", "snapshot-reply", "handover"};
-    struct multipaxos_message m;
-    size_t n = 0;
-    if (capacity == 0) return 0;
-    if (!multipaxos_decode(message, &m)) {
-        n = put_text(out, capacity, 0, "undecodable");
-    } else {
-        n = put_text(out, capacity, n, m.canvass ? "canvass-" : "");
-        n = put_text(out, capacity, n, names[m.kind]);
-        n = put_number(out, capacity, n, " round=", m.ballot >> BALLOT_NODE_BITS);
-        n = put_number(out, capacity, n, " of n", (m.ballot & ((1u << BALLOT_NODE_BITS) - 1)) + 1);
-        if (m.slot) n = put_number(out, capacity, n, " slot=", m.slot);
-        if (m.entries) n = put_number(out, capacity, n, " entries=", m.entries);
-        if (m.index) n = put_number(out, capacity, n, " index=", m.index);
-        if (m.kind == MULTIPAXOS_ACCEPT) n = put_number(out, capacity, n, " commit=", m.commit);
-        if (m.kind == MULTIPAXOS_ACCEPTED || m.kind == MULTIPAXOS_PROMISE)
-            n = put_text(out, capacity, n, m.success ? " yes" : " no");
-    }
-    out[n] = 0;
-    return n;
 }
 
 const struct protocol multipaxos_protocol = {
@@ -389,5 +278,5 @@ const struct protocol multipaxos_protocol = {
     .matched = matched,
     .visit = visit,
     .check = check,
-    .describe = describe,
+    .describe = multipaxos_describe,
 };

@@ -1,21 +1,30 @@
 /* The private side of multipaxos: the replica's state and the functions that its files share.
- *   multipaxos.c   start, step, ballots and roles, proposals, application, snapshots taken
- *   prepare.c      phase 1, both sides: canvass, promises, becoming leader
- *   accept.c       the leader's side of phase 2 and of snapshots, commit, check of the quorum
- *   acceptor.c     the other side of phase 2 and of snapshots
- *   reads.c        reads by a round or a lease, handing over
+ *   multipaxos.c   start, step, ballots and roles, proposals, application
+ *   election.c     phase 1, both sides: canvass, promises, becoming leader
+ *   replication.c  the leader's side of phase 2, commit, check of the quorum
+ *   acceptor.c     the other side of phase 2
+ *   snapshot.c     taking, sending and receiving snapshots
+ *   transfer.c     handing over the leadership
+ *   reads.c        reads by a round or a lease
  *   message.c      the wire
  *   rules.c        the correct predicates; mutant_rules.c: those broken on purpose
  * Slots and their log are in targets/protocols/slots.h. */
 #ifndef HARROW_TARGETS_MULTIPAXOS_INTERNAL_H
 #define HARROW_TARGETS_MULTIPAXOS_INTERNAL_H
 
+#include "targets/protocols/chunks.h"
+#include "targets/protocols/effects.h"
 #include "targets/protocols/multipaxos/multipaxos.h"
+#include "targets/protocols/quorum.h"
+#include "targets/protocols/read_queue.h"
 #include "targets/protocols/slots.h"
+#include "targets/protocols/text.h"
 
 enum { TIMER_ELECTION, TIMER_HEARTBEAT };
-enum { ROUNDS_KEPT = 64, BALLOT_NODE_BITS = 4, MESSAGE_FRAME_BYTES = 96 };
-_Static_assert(PROTOCOL_NODES_MAX < 1 << BALLOT_NODE_BITS, "a ballot has room for the node's number");
+enum { ROUNDS_KEPT = 64, MESSAGE_FRAME_BYTES = 96, META_BYTES = 8 };
+/* Shares of the log, in 1/256 of it. A snapshot is due when the whole takes more than FULL, since an election writes
+ * anew what is not chosen, and then what was found of it; when more than CROWDED, even if nothing was applied. */
+enum { FULL_SHARE = 64, CROWDED_SHARE = 128 };
 
 struct peer {
     uint64_t next, match;      /* the next slot to send; up to here all is accepted and durable */
@@ -26,10 +35,6 @@ struct peer {
     uint32_t inflight;         /* accepts with entries since the last heartbeat that are not answered */
     bool snapshot, snapshot_sent;
     uint64_t snapshot_index, snapshot_offset;
-};
-
-struct read {
-    uint64_t token, index, round;
 };
 
 struct multipaxos {
@@ -64,8 +69,7 @@ struct multipaxos {
     uint64_t round_sent_ns[ROUNDS_KEPT];
     uint64_t lease_until_ns;
     bool lease_forbidden; /* a HANDOVER of this ballot may still be under way */
-    struct read *reads;
-    uint32_t reads_first, reads_count;
+    struct read_queue reads;
     uint8_t handover_to;
     bool handover_sent;
     uint64_t handover_deadline_ns;
@@ -74,7 +78,7 @@ struct multipaxos {
     bool snapshot_pending;                      /* being taken */
     uint64_t snapshot_base, snapshot_keep_from; /* what the log keeps once it is there */
     uint64_t compacted_at;                      /* last place when a snapshot was last asked for */
-    uint64_t receive_index, receive_ballot, receive_offset;
+    struct receiver receiver;                   /* its term is the ballot of the last slot in the snapshot */
     bool installing;
     uint64_t installing_keep_from;
     uint8_t installing_from; /* who gets the reply */
@@ -108,10 +112,10 @@ bool mp_accept(struct multipaxos *p, uint64_t slot, uint64_t ballot, uint8_t kin
 void mp_apply(struct multipaxos *p, struct effects *fx);
 void mp_send(struct multipaxos *p, uint8_t to, const struct multipaxos_message *m, uint64_t barrier,
              struct effects *fx);
-void mp_refuse(struct multipaxos *p, uint8_t from); /* counts a message that means nothing */
-void mp_respond(uint64_t token, enum status status, uint8_t leader, struct effects *fx);
+void mp_refuse(struct multipaxos *p, uint8_t from);                 /* counts a message that means nothing */
+uint64_t mp_accepted_at(const struct multipaxos *p, uint64_t slot); /* the ballot; 0: nothing is accepted */
 
-/* prepare.c */
+/* election.c */
 void mp_reset_election_timer(struct multipaxos *p, struct effects *fx);
 void mp_on_election_timer(struct multipaxos *p, struct effects *fx);
 void mp_campaign(struct multipaxos *p, bool handover, struct effects *fx);
@@ -119,26 +123,40 @@ void mp_on_prepare(struct multipaxos *p, uint8_t from, const struct multipaxos_m
 void mp_on_promise(struct multipaxos *p, uint8_t from, const struct multipaxos_message *m, struct effects *fx);
 void mp_on_own_promise(struct multipaxos *p, struct effects *fx); /* it is durable */
 
-/* accept.c */
+/* replication.c */
 void mp_lead(struct multipaxos *p, struct effects *fx);
+/* Accepts from the peer's `next` on; empty when `heartbeat` and nothing may be sent now. */
+void mp_send_accept(struct multipaxos *p, uint8_t to, bool heartbeat, struct effects *fx);
 void mp_broadcast(struct multipaxos *p, struct effects *fx); /* new slots, to whoever can take them */
 void mp_new_round(struct multipaxos *p, struct effects *fx); /* a heartbeat to everyone */
 void mp_on_heartbeat_timer(struct multipaxos *p, struct effects *fx);
 void mp_on_accepted(struct multipaxos *p, uint8_t from, const struct multipaxos_message *m, struct effects *fx);
-void mp_on_snapshot_reply(struct multipaxos *p, uint8_t from, const struct multipaxos_message *m, struct effects *fx);
 void mp_count_own(struct multipaxos *p, struct effects *fx); /* own acceptances that have become durable */
 
 /* acceptor.c */
 void mp_on_accept(struct multipaxos *p, uint8_t from, const struct multipaxos_message *m, struct effects *fx);
+/* A message of the present leader: take its ballot and heed it. False when it is from the past, or from nobody. */
+bool mp_heed(struct multipaxos *p, uint8_t from, uint64_t ballot, struct effects *fx);
+void mp_advance_held(struct multipaxos *p);
+
+/* snapshot.c */
+void mp_snapshot_maybe(struct multipaxos *p, struct effects *fx); /* asks for one if it is due */
+void mp_on_snapshot_taken(struct multipaxos *p, uint64_t index, struct effects *fx);
+/* One chunk, wherever the follower is. A newer snapshot of ours restarts the transfer. */
+void mp_send_chunk(struct multipaxos *p, uint8_t to, struct effects *fx);
+void mp_on_snapshot_reply(struct multipaxos *p, uint8_t from, const struct multipaxos_message *m, struct effects *fx);
 void mp_on_snapshot(struct multipaxos *p, uint8_t from, const struct multipaxos_message *m, struct effects *fx);
 void mp_on_installed(struct multipaxos *p, uint64_t index, struct effects *fx);
-void mp_advance_held(struct multipaxos *p);
+
+/* message.c */
+size_t multipaxos_describe(struct bytes message, char *out, size_t capacity);
 
 /* reads.c */
 void mp_on_read(struct multipaxos *p, uint64_t token, struct effects *fx);
 void mp_reads_on_round(struct multipaxos *p,
                        struct effects *fx); /* round_confirmed, commit or applied may have moved */
-void mp_reads_drop(struct multipaxos *p, struct effects *fx);
+
+/* transfer.c */
 void mp_on_transfer(struct multipaxos *p, uint8_t to, struct effects *fx);
 void mp_transfer_progress(struct multipaxos *p, struct effects *fx);
 

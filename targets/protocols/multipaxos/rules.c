@@ -2,10 +2,10 @@
 #include "targets/protocols/multipaxos/multipaxos_internal.h"
 
 uint64_t mp_rule_ballot(uint64_t round, uint8_t node) {
-    return round << BALLOT_NODE_BITS | node;
+    return ballot_of(round, node);
 }
 uint32_t mp_rule_majority(uint32_t nodes) {
-    return nodes / 2 + 1;
+    return majority_of(nodes);
 }
 bool mp_rule_prefers(uint64_t reported, uint64_t found) {
     return reported > found;

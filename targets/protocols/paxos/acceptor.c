@@ -19,10 +19,9 @@ static bool is_open(struct paxos *p, uint8_t from, uint64_t slot, struct effects
     return slots_in_window(&p->slots, slot);
 }
 
-static void refuse(struct paxos *p, uint8_t to, uint8_t kind, const struct paxos_message *m, uint64_t promised,
-                   struct effects *fx) {
+static void refuse(uint8_t to, uint8_t kind, const struct paxos_message *m, uint64_t promised, struct effects *fx) {
     struct paxos_message reply = {.kind = kind, .slot = m->slot, .ballot = promised};
-    px_send(p, to, &reply, 0, fx);
+    px_send(to, &reply, 0, fx);
 }
 
 void px_on_prepare(struct paxos *p, uint8_t from, const struct paxos_message *m, struct effects *fx) {
@@ -30,7 +29,7 @@ void px_on_prepare(struct paxos *p, uint8_t from, const struct paxos_message *m,
     px_on_rival(p, m->slot, m->ballot);
     const struct slot *slot = slots_get(&p->slots, m->slot);
     if (!px_may_answer(p, slot, m->ballot)) {
-        refuse(p, from, PAXOS_PROMISE, m, bound_of(p, slot), fx);
+        refuse(from, PAXOS_PROMISE, m, bound_of(p, slot), fx);
         return;
     }
     if (!slot || m->ballot != slot->promised) slot = slots_promise(&p->slots, m->slot, m->ballot, fx);
@@ -38,7 +37,7 @@ void px_on_prepare(struct paxos *p, uint8_t from, const struct paxos_message *m,
     struct paxos_message reply = {.kind = PAXOS_PROMISE, .success = true, .slot = m->slot, .ballot = m->ballot};
     reply.accepted = slot->ballot;
     if (slot->ballot) reply.data = slots_value(&p->slots, slot, &reply.value_kind);
-    px_send(p, from, &reply, fx->written, fx);
+    px_send(from, &reply, fx->written, fx);
 }
 
 void px_on_accept(struct paxos *p, uint8_t from, const struct paxos_message *m, struct effects *fx) {
@@ -46,12 +45,12 @@ void px_on_accept(struct paxos *p, uint8_t from, const struct paxos_message *m, 
     px_on_rival(p, m->slot, m->ballot);
     const struct slot *slot = slots_get(&p->slots, m->slot);
     if (!px_may_answer(p, slot, m->ballot)) {
-        refuse(p, from, PAXOS_ACCEPTED, m, bound_of(p, slot), fx);
+        refuse(from, PAXOS_ACCEPTED, m, bound_of(p, slot), fx);
         return;
     }
     if (!slot || slot->ballot != m->ballot)
         slot = slots_accept(&p->slots, m->slot, m->ballot, m->value_kind, m->data, fx);
     if (!slot) return; /* no room */
     struct paxos_message reply = {.kind = PAXOS_ACCEPTED, .success = true, .slot = m->slot, .ballot = m->ballot};
-    px_send(p, from, &reply, fx->written, fx);
+    px_send(from, &reply, fx->written, fx);
 }

@@ -101,3 +101,24 @@ bool paxos_decode(struct bytes b, struct paxos_message *m) {
     default: return true;
     }
 }
+
+size_t paxos_describe(struct bytes message, char *out, size_t capacity) {
+    static const char *const names[] = {"?",      "prepare", "promise",  "accept", "accepted",
+                                        "chosen", "fetch",   "snapshot", "ask",    "tell"};
+    struct paxos_message m;
+    struct text t = {.out = out, .capacity = capacity};
+    if (!paxos_decode(message, &m)) {
+        text_add(&t, "undecodable");
+        return text_end(&t);
+    }
+    text_add(&t, names[m.kind]);
+    text_number(&t, " slot=", m.slot);
+    if (m.ballot && m.kind != PAXOS_SNAPSHOT) text_ballot(&t, m.ballot);
+    if (m.accepted) text_number(&t, " accepted=", m.accepted);
+    if (m.kind == PAXOS_CHOSEN) {
+        text_number(&t, " values=", m.values);
+        text_number(&t, " commit=", m.commit);
+    }
+    if (m.kind == PAXOS_PROMISE || m.kind == PAXOS_ACCEPTED) text_add(&t, m.success ? " yes" : " no");
+    return text_end(&t);
+}

@@ -1,37 +1,16 @@
-/* paxos: starting and stepping a replica, requests, application and snapshots of its own. */
+/* paxos: starting and stepping a replica, requests and application. */
 #include "targets/protocols/paxos/paxos_internal.h"
 
-enum { FULL_SHARE = 64, CROWDED_SHARE = 128 }; /* of the log, in 1/256 */
-
-void px_respond(uint64_t token, enum status status, struct effects *fx) {
-    struct effect *e = effect_add(fx, EFFECT_RESPOND);
-    e->token = token;
-    e->status = (uint8_t)status;
-    e->to = NODE_NONE;
-}
-
-void px_send(struct paxos *p, uint8_t to, const struct paxos_message *m, uint64_t barrier, struct effects *fx) {
-    (void)p;
-    uint8_t *at = fx->scratch + fx->scratch_size;
-    size_t size = paxos_encode(m, at, fx->scratch_capacity - fx->scratch_size);
-    assert(size > 0);
-    fx->scratch_size += (uint32_t)size;
-    struct effect *e = effect_add(fx, EFFECT_SEND);
-    e->to = to;
-    e->message_kind = m->kind;
-    e->bytes = bytes_of(at, size);
-    e->barrier = barrier;
+void px_send(uint8_t to, const struct paxos_message *m, uint64_t barrier, struct effects *fx) {
+    struct writer w = effects_scratch(fx);
+    w.size = paxos_encode(m, w.data, w.capacity);
+    assert(w.size > 0);
+    effect_send(to, m->kind, effects_keep(&w, fx), barrier, fx);
 }
 
 void px_broadcast(struct paxos *p, const struct paxos_message *m, uint64_t barrier, struct effects *fx) {
     for (uint8_t to = 0; to < p->c.nodes; to++)
-        if (to != p->c.self) px_send(p, to, m, barrier, fx);
-}
-
-void px_set_timer(uint8_t timer, uint64_t delay_ns, struct effects *fx) {
-    struct effect *e = effect_add(fx, EFFECT_TIMER);
-    e->timer = timer;
-    e->delay_ns = delay_ns;
+        if (to != p->c.self) px_send(to, m, barrier, fx);
 }
 
 void px_refuse(struct paxos *p, uint8_t from) {
@@ -43,44 +22,19 @@ uint64_t px_last_accepted(const struct paxos *p) {
     return p->slots.top;
 }
 
-/* --- application -------------------------------------------------------------------------------------------------- */
-
-static bool snapshot_due(const struct paxos *p) {
-    if (p->c.snapshot_entries == 0 || p->snapshot_pending || p->installing) return false;
-    uint32_t used = slots_used(&p->slots);
-    bool more = p->slots.last - p->compacted_at > (p->slots.last - p->slots.first) / 2;
-    if (used > CROWDED_SHARE && more) return true; /* promises fill the log, too, and apply nothing */
-    if (p->applied == p->snapshot_index) return false;
-    return (used > FULL_SHARE && more) || p->applied - p->snapshot_index >= p->c.snapshot_entries ||
-           p->applied - p->slots.base > p->slots.window / 2;
-}
-
-static uint64_t ballot_of(const struct paxos *p, uint64_t number) {
+uint64_t px_accepted_at(const struct paxos *p, uint64_t number) {
     const struct slot *slot = slots_get(&p->slots, number);
     return slot ? slot->ballot : 0;
 }
 
-static void maybe_snapshot(struct paxos *p, struct effects *fx) {
-    if (!snapshot_due(p)) return;
-    uint64_t trailing = slots_used(&p->slots) > FULL_SHARE ? 0 : p->c.snapshot_trailing;
-    uint64_t base = p->applied > trailing ? p->applied - trailing : 0;
-    p->snapshot_pending = true;
-    p->snapshot_base = base > p->slots.base ? base : p->slots.base;
-    p->snapshot_keep_from = slots_keep_from(&p->slots, p->snapshot_base, fx);
-    p->compacted_at = p->slots.last;
-    struct effect *e = effect_add(fx, EFFECT_SNAPSHOT_TAKE);
-    e->index = p->applied;
-    e->term = 1; /* of no meaning here; 0 would be no snapshot */
-    e->token = p->snapshot_keep_from;
-    e->written = ++fx->written;
-}
+/* --- application -------------------------------------------------------------------------------------------------- */
 
 static bool is_own_batch(const struct paxos *p, uint64_t number, struct bytes value) {
     const struct queue *q = &p->queue;
     return q->batch_count && q->batch_slot == number && bytes_equal(value, bytes_of(q->bytes, 1 + q->batch_bytes));
 }
 
-static void pop_batch(struct queue *q) {
+void px_pop_batch(struct queue *q) {
     q->size -= q->batch_bytes;
     q->count -= q->batch_count;
     memmove(q->bytes + 1, q->bytes + 1 + q->batch_bytes, q->size - 1);
@@ -101,7 +55,7 @@ static void apply_slot(struct paxos *p, uint64_t number, struct effects *fx) {
         e->entry_kind = ENTRY_COMMAND;
         e->token = own ? q->tokens[i] : 0;
     }
-    if (own) pop_batch(q);
+    if (own) px_pop_batch(q);
     if (q->batch_slot == number) q->batch_count = q->batch_bytes = 0;
 }
 
@@ -112,7 +66,7 @@ void px_apply(struct paxos *p, struct effects *fx) {
         p->applied++;
         apply_slot(p, p->applied, fx);
     }
-    maybe_snapshot(p, fx);
+    px_snapshot_maybe(p, fx);
 }
 
 /* --- requests ----------------------------------------------------------------------------------------------------- */
@@ -123,7 +77,7 @@ static void on_propose(struct paxos *p, uint64_t token, struct bytes command, st
     bool fits = command.size <= p->c.limits.entry_bytes_max && q->count < q->count_max &&
                 q->size + COMMAND_FRAME_BYTES + command.size <= q->capacity;
     if (!fits || slots_used(&p->slots) > CROWDED_SHARE + FULL_SHARE) {
-        px_respond(token, STATUS_BUSY, fx);
+        effect_respond(token, STATUS_BUSY, NODE_NONE, fx);
         return;
     }
     struct writer w = {.data = q->bytes, .size = q->size, .capacity = q->capacity};
@@ -155,12 +109,6 @@ static void on_message(struct paxos *p, uint8_t from, struct bytes bytes, struct
     }
 }
 
-static void on_snapshot_taken(struct paxos *p, uint64_t index) {
-    p->snapshot_pending = false;
-    if (index > p->snapshot_index) p->snapshot_index = index;
-    slots_rebase(&p->slots, p->snapshot_base, p->snapshot_keep_from);
-}
-
 static void step(void *state, const struct event *ev, struct effects *fx) {
     struct paxos *p = state;
     assert(ev->now_ns >= p->now);
@@ -177,7 +125,7 @@ static void step(void *state, const struct event *ev, struct effects *fx) {
         p->durable_written = ev->persisted.written;
         px_on_own_durable(p, fx);
         break;
-    case EVENT_SNAPSHOT_TAKEN: on_snapshot_taken(p, ev->snapshot.index); break;
+    case EVENT_SNAPSHOT_TAKEN: px_on_snapshot_taken(p, ev->snapshot.index); break;
     case EVENT_SNAPSHOT_INSTALLED: px_on_installed(p, ev->snapshot.index, fx); break;
     case EVENT_TRANSFER:
     case EVENT_RECONFIGURE: break;
@@ -198,7 +146,7 @@ static uint32_t queue_bytes(const struct config *c) {
 
 static size_t state_size(const struct config *c) {
     const struct limits *l = &c->limits;
-    return rounded(sizeof(struct paxos)) + rounded(slots_memory(l)) + l->reads_max * sizeof(struct read) +
+    return rounded(sizeof(struct paxos)) + rounded(slots_memory(l)) + read_queue_memory(l) +
            l->reads_max * sizeof(uint64_t) + queue_bytes(c) + l->message_bytes_max;
 }
 
@@ -207,8 +155,8 @@ static void lay_out(struct paxos *p, uint8_t *at) {
     at += rounded(sizeof *p);
     slots_init(&p->slots, l, at);
     at += rounded(slots_memory(l));
-    p->reads = (struct read *)(void *)at;
-    at += l->reads_max * sizeof(struct read);
+    read_queue_init(&p->reads, l, at);
+    at += read_queue_memory(l);
     p->queue.tokens = (uint64_t *)(void *)at;
     at += l->reads_max * sizeof(uint64_t);
     p->queue.bytes = at;
@@ -235,12 +183,11 @@ static void start(void *state, const struct config *c, const struct durable *d, 
     struct reader meta = {.data = d->meta.data, .size = d->meta.size};
     uint64_t known = d->meta.size ? read_u64(&meta) : 0;
     if (known > p->commit) p->commit = known;
-    while (ballot_of(p, p->commit + 1) == BALLOT_CHOSEN) p->commit++;
+    while (px_accepted_at(p, p->commit + 1) == BALLOT_CHOSEN) p->commit++;
     p->durable_written = fx->written;
     p->rtt_ns = c->heartbeat_ns / 4;
-    struct effect *e = effect_add(fx, EFFECT_ROLE);
-    e->role = PROTOCOL_PEER;
-    px_set_timer(TIMER_GOSSIP, c->heartbeat_ns, fx);
+    effect_role(PROTOCOL_PEER, 0, fx);
+    effect_timer(TIMER_GOSSIP, c->heartbeat_ns, fx);
     px_apply(p, fx);
 }
 
@@ -298,48 +245,6 @@ static uint32_t scratch_needed(const struct config *c) {
     return (3u * c->nodes + 4) * c->limits.message_bytes_max + 4096;
 }
 
-static size_t put_text(char *out, size_t capacity, size_t at, const char *text) {
-    for (; *text && at + 1 < capacity; text++) out[at++] = *text;
-    return at;
-}
-
-static size_t put_number(char *out, size_t capacity, size_t at, const char *name, uint64_t value) {
-    char digits[21];
-    size_t n = sizeof digits;
-    digits[--n] = 0;
-    do digits[--n] = (char)('0' + value % 10);
-    while (value /= 10);
-    at = put_text(out, capacity, at, name);
-    return put_text(out, capacity, at, digits + n);
-}
-
-static size_t describe(struct bytes message, char *out, size_t capacity) {
-    static const char *const names[] = {"?",      "prepare", "promise",  "accept", "accepted",
-                                        "chosen", "fetch",   "snapshot", "ask",    "tell"};
-    struct paxos_message m;
-    size_t n = 0;
-    if (capacity == 0) return 0;
-    if (!paxos_decode(message, &m)) {
-        n = put_text(out, capacity, 0, "undecodable");
-    } else {
-        n = put_text(out, capacity, n, names[m.kind]);
-        n = put_number(out, capacity, n, " slot=", m.slot);
-        if (m.ballot && m.kind != PAXOS_SNAPSHOT) {
-            n = put_number(out, capacity, n, " round=", m.ballot >> BALLOT_NODE_BITS);
-            n = put_number(out, capacity, n, " of n", (m.ballot & ((1u << BALLOT_NODE_BITS) - 1)) + 1);
-        }
-        if (m.accepted) n = put_number(out, capacity, n, " accepted=", m.accepted);
-        if (m.kind == PAXOS_CHOSEN) {
-            n = put_number(out, capacity, n, " values=", m.values);
-            n = put_number(out, capacity, n, " commit=", m.commit);
-        }
-        if (m.kind == PAXOS_PROMISE || m.kind == PAXOS_ACCEPTED)
-            n = put_text(out, capacity, n, m.success ? " yes" : " no");
-    }
-    out[n] = 0;
-    return n;
-}
-
 const struct protocol paxos_protocol = {
     .name = "paxos",
     .doc = "Basic Paxos (Lamport 1998, 2001): no leader, every value through both phases, duelling proposers",
@@ -354,5 +259,5 @@ const struct protocol paxos_protocol = {
     .probe = probe,
     .visit = visit,
     .check = check,
-    .describe = describe,
+    .describe = paxos_describe,
 };

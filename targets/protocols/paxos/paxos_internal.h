@@ -1,8 +1,10 @@
 /* The private side of paxos: the replica's state and the functions that its files share.
- *   paxos.c        start, step, requests, application, snapshots taken
+ *   paxos.c        start, step, requests, application
  *   proposer.c     both phases for the first slot that is not known to be chosen, and the wait after a refusal
  *   acceptor.c     the other side of both
- *   learner.c      what is chosen: told by others, fetched, from snapshots
+ *   learner.c      what is chosen
+ *   catchup.c      what a replica lacks: told of by others, fetched
+ *   snapshot.c     taking, sending and receiving snapshots
  *   reads.c        reads by asking a quorum
  *   message.c      the wire
  *   rules.c        the correct predicates; mutant_rules.c: those broken on purpose
@@ -10,12 +12,17 @@
 #ifndef HARROW_TARGETS_PAXOS_INTERNAL_H
 #define HARROW_TARGETS_PAXOS_INTERNAL_H
 
+#include "targets/protocols/chunks.h"
+#include "targets/protocols/effects.h"
 #include "targets/protocols/paxos/paxos.h"
+#include "targets/protocols/quorum.h"
+#include "targets/protocols/read_queue.h"
 #include "targets/protocols/slots.h"
+#include "targets/protocols/text.h"
 
 enum { TIMER_PROPOSER, TIMER_GOSSIP };
-enum { BALLOT_NODE_BITS = 4, MESSAGE_FRAME_BYTES = 96, QUEUE_MESSAGES = 4, COMMAND_FRAME_BYTES = 4, BACKOFFS_MAX = 5 };
-_Static_assert(PROTOCOL_NODES_MAX < 1 << BALLOT_NODE_BITS, "a ballot has room for the node's number");
+enum { MESSAGE_FRAME_BYTES = 96, META_BYTES = 8, QUEUE_MESSAGES = 4, COMMAND_FRAME_BYTES = 4, BACKOFFS_MAX = 5 };
+enum { FULL_SHARE = 64, CROWDED_SHARE = 128 }; /* of the log, in 1/256: a snapshot is due */
 
 enum proposer_state {
     PROPOSER_IDLE,
@@ -33,11 +40,6 @@ struct queue {
     uint32_t count, count_max;
     uint32_t batch_bytes, batch_count; /* 0: nothing proposed */
     uint64_t batch_slot;
-};
-
-struct read {
-    uint64_t token, round;
-    uint64_t index; /* known when its round is */
 };
 
 struct paxos {
@@ -63,9 +65,8 @@ struct paxos {
     uint64_t stuck_at;         /* the commit point at the last look, and since when */
     uint64_t stuck_since_ns;
 
-    struct read *reads;
-    uint32_t reads_count;
-    uint64_t read_round; /* under way, if it has not been confirmed */
+    struct read_queue reads; /* the index of one is known when its round is confirmed */
+    uint64_t read_round;     /* under way, if it has not been confirmed */
     uint64_t read_confirmed, read_index;
     uint32_t read_replies;
 
@@ -73,8 +74,10 @@ struct paxos {
     bool snapshot_pending;
     uint64_t snapshot_base, snapshot_keep_from, compacted_at;
     bool fetched; /* asked since the last gossip */
-    uint64_t receive_slot, receive_ballot, receive_offset;
+    struct receiver receiver;
     uint8_t receive_from;
+    uint64_t receive_deadline_ns; /* then another may send one */
+    uint64_t serving_until_ns;    /* another is being sent the present snapshot */
     bool installing;
     uint64_t installing_keep_from;
     uint64_t refused_messages;
@@ -94,13 +97,13 @@ uint64_t px_rule_read_to(uint64_t accepted, uint64_t chosen);
     .prefers = px_rule_prefers, .bound = px_rule_bound, .read_to = px_rule_read_to
 
 /* paxos.c */
-void px_send(struct paxos *p, uint8_t to, const struct paxos_message *m, uint64_t barrier, struct effects *fx);
+void px_send(uint8_t to, const struct paxos_message *m, uint64_t barrier, struct effects *fx);
 void px_broadcast(struct paxos *p, const struct paxos_message *m, uint64_t barrier, struct effects *fx);
-void px_respond(uint64_t token, enum status status, struct effects *fx);
 void px_refuse(struct paxos *p, uint8_t from); /* counts a message that means nothing */
-void px_set_timer(uint8_t timer, uint64_t delay_ns, struct effects *fx);
 void px_apply(struct paxos *p, struct effects *fx);
 uint64_t px_last_accepted(const struct paxos *p);
+uint64_t px_accepted_at(const struct paxos *p, uint64_t slot); /* the ballot; 0: nothing is accepted */
+void px_pop_batch(struct queue *q);                            /* what was proposed last */
 
 /* proposer.c */
 void px_propose_soon(struct paxos *p, uint64_t delay_ns, struct effects *fx); /* if it has nothing under way */
@@ -121,11 +124,24 @@ bool px_may_answer(const struct paxos *p, const struct slot *slot, uint64_t ball
 /* learner.c */
 void px_learn(struct paxos *p, uint8_t kind, struct bytes value, struct effects *fx); /* slot commit + 1 */
 void px_on_chosen(struct paxos *p, uint8_t from, const struct paxos_message *m, struct effects *fx);
+
+/* catchup.c */
+void px_fetch(struct paxos *p, uint8_t from, struct effects *fx); /* from slot commit + 1 on */
 void px_on_fetch(struct paxos *p, uint8_t from, const struct paxos_message *m, struct effects *fx);
-void px_on_snapshot(struct paxos *p, uint8_t from, const struct paxos_message *m, struct effects *fx);
-void px_on_installed(struct paxos *p, uint64_t index, struct effects *fx);
 void px_send_chosen(struct paxos *p, uint8_t to, uint64_t from_slot, struct effects *fx);
 void px_on_gossip_timer(struct paxos *p, struct effects *fx);
+
+/* snapshot.c */
+void px_snapshot_maybe(struct paxos *p, struct effects *fx); /* asks for one if it is due */
+void px_on_snapshot_taken(struct paxos *p, uint64_t index);
+void px_send_chunk(struct paxos *p, uint8_t to, uint64_t offset, struct effects *fx);
+/* Chunks come from one replica at a time: the snapshots of others are other ones, each of which would begin anew. */
+bool px_receives_from_another(const struct paxos *p, uint8_t from);
+void px_on_snapshot(struct paxos *p, uint8_t from, const struct paxos_message *m, struct effects *fx);
+void px_on_installed(struct paxos *p, uint64_t index, struct effects *fx);
+
+/* message.c */
+size_t paxos_describe(struct bytes message, char *out, size_t capacity);
 
 /* reads.c */
 void px_on_read(struct paxos *p, uint64_t token, struct effects *fx);

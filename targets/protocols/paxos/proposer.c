@@ -6,15 +6,15 @@
 
 static bool has_work(const struct paxos *p) {
     if (p->queue.count || p->slots.top > p->commit) return true;
-    for (uint32_t i = 0; i < p->reads_count; i++)
-        if (p->reads[i].round <= p->read_confirmed && p->reads[i].index > p->commit) return true;
+    for (uint32_t i = 0; i < p->reads.count; i++)
+        if (p->reads.items[i].round <= p->read_confirmed && p->reads.items[i].index > p->commit) return true;
     return false;
 }
 
 static void wait_for(struct paxos *p, uint64_t delay_ns, struct effects *fx) {
     p->proposer = PROPOSER_WAITING;
     p->own_written = 0;
-    px_set_timer(TIMER_PROPOSER, delay_ns, fx);
+    effect_timer(TIMER_PROPOSER, delay_ns, fx);
 }
 
 static void back_off(struct paxos *p, struct effects *fx) {
@@ -32,7 +32,7 @@ static void begin_phase(struct paxos *p, enum proposer_state state, struct effec
     uint64_t timeout = p->c.election_timeout_ns;
     p->proposer = (uint8_t)state;
     p->phase_ns = p->now;
-    px_set_timer(TIMER_PROPOSER, timeout + prng_below(&p->prng, timeout), fx);
+    effect_timer(TIMER_PROPOSER, timeout + prng_below(&p->prng, timeout), fx);
 }
 
 static void remember(struct paxos *p, uint64_t ballot, uint8_t kind, struct bytes value) {
@@ -53,7 +53,7 @@ static void prepare(struct paxos *p, struct effects *fx) {
     uint64_t highest = p->seen;
     if (known && known->promised > highest) highest = known->promised;
     if (known && known->ballot > highest) highest = known->ballot;
-    uint64_t ballot = p->rules->ballot((highest >> BALLOT_NODE_BITS) + 1, p->c.self);
+    uint64_t ballot = p->rules->ballot(ballot_round(highest) + 1, p->c.self);
     const struct slot *slot = slots_promise(&p->slots, p->slot, ballot, fx);
     if (!slot) { /* no room before the next snapshot */
         wait_for(p, p->c.heartbeat_ns, fx);
@@ -138,11 +138,11 @@ static void accept_phase(struct paxos *p, struct effects *fx) {
 }
 
 static void count_promises(struct paxos *p, struct effects *fx) {
-    if ((uint32_t)__builtin_popcount(p->promises) >= p->rules->prepare_quorum(p->c.nodes)) accept_phase(p, fx);
+    if (members_of(p->promises) >= p->rules->prepare_quorum(p->c.nodes)) accept_phase(p, fx);
 }
 
 static void count_accepts(struct paxos *p, struct effects *fx) {
-    if ((uint32_t)__builtin_popcount(p->accepts) < p->rules->accept_quorum(p->c.nodes)) return;
+    if (members_of(p->accepts) < p->rules->accept_quorum(p->c.nodes)) return;
     measure_phase(p);
     p->backoffs = 0;
     uint64_t slot = p->slot;
@@ -214,7 +214,7 @@ void px_slot_resolved(struct paxos *p, struct effects *fx) {
 void px_abandon(struct paxos *p, struct effects *fx) {
     p->proposer = PROPOSER_IDLE;
     p->own_written = 0;
-    px_set_timer(TIMER_PROPOSER, UINT64_MAX, fx);
+    effect_timer(TIMER_PROPOSER, UINT64_MAX, fx);
 }
 
 /* What others began and nobody ends: a read waits for it, or nothing else would ever decide it. */
@@ -224,7 +224,7 @@ void px_look_for_unfinished(struct paxos *p, struct effects *fx) {
         p->stuck_since_ns = p->now;
     }
     if (p->proposer != PROPOSER_IDLE || !has_work(p)) return;
-    bool asked = p->queue.count || p->reads_count;
+    bool asked = p->queue.count || p->reads.count;
     uint64_t patience = asked ? 2 * p->rtt_ns : p->c.election_timeout_ns;
     if (p->now - p->stuck_since_ns >= patience) px_propose_soon(p, 1 + prng_below(&p->prng, patience), fx);
 }

@@ -4,12 +4,6 @@
  * followed by one that sees less. */
 #include "targets/protocols/paxos/paxos_internal.h"
 
-static void read_ready(uint64_t token, uint64_t index, struct effects *fx) {
-    struct effect *e = effect_add(fx, EFFECT_READ_READY);
-    e->token = token;
-    e->index = index;
-}
-
 static uint64_t own_answer(const struct paxos *p) {
     return p->rules->read_to(px_last_accepted(p), p->commit);
 }
@@ -27,31 +21,31 @@ static void begin_round(struct paxos *p, struct effects *fx) {
 }
 
 static void count_replies(struct paxos *p) {
-    if ((uint32_t)__builtin_popcount(p->read_replies) < p->rules->prepare_quorum(p->c.nodes)) return;
+    if (members_of(p->read_replies) < p->rules->prepare_quorum(p->c.nodes)) return;
     p->read_confirmed = p->read_round;
-    for (uint32_t i = 0; i < p->reads_count; i++)
-        if (p->reads[i].round == p->read_round) p->reads[i].index = p->read_index;
+    for (uint32_t i = 0; i < p->reads.count; i++)
+        if (p->reads.items[i].round == p->read_round) p->reads.items[i].index = p->read_index;
 }
 
 void px_on_read(struct paxos *p, uint64_t token, struct effects *fx) {
     assert(token != 0);
     if (p->c.reads == PROTOCOL_READ_LOCAL) {
-        read_ready(token, p->applied, fx);
+        effect_read_ready(token, p->applied, fx);
         return;
     }
-    if (p->reads_count == p->c.limits.reads_max) {
-        px_respond(token, STATUS_BUSY, fx);
+    if (read_queue_is_full(&p->reads)) {
+        effect_respond(token, STATUS_BUSY, NODE_NONE, fx);
         return;
     }
     /* A round that was asked before this read proves nothing for it. */
-    p->reads[p->reads_count++] = (struct read){.token = token, .round = p->read_round + 1};
+    read_queue_add(&p->reads, token, 0, p->read_round + 1);
     if (p->read_confirmed == p->read_round) begin_round(p, fx);
     count_replies(p);
 }
 
 void px_on_ask(struct paxos *p, uint8_t from, const struct paxos_message *m, struct effects *fx) {
     struct paxos_message reply = {.kind = PAXOS_TELL, .round = m->round, .slot = own_answer(p)};
-    px_send(p, from, &reply, 0, fx);
+    px_send(from, &reply, 0, fx);
 }
 
 void px_on_tell(struct paxos *p, uint8_t from, const struct paxos_message *m, struct effects *fx) {
@@ -63,19 +57,8 @@ void px_on_tell(struct paxos *p, uint8_t from, const struct paxos_message *m, st
 }
 
 void px_reads_progress(struct paxos *p, struct effects *fx) {
-    bool more = false;
-    uint32_t kept = 0;
-    for (uint32_t i = 0; i < p->reads_count; i++) {
-        struct read read = p->reads[i];
-        if (read.round <= p->read_confirmed && read.index <= p->applied) {
-            read_ready(read.token, read.index, fx);
-            continue;
-        }
-        more |= read.round > p->read_round;
-        p->reads[kept++] = read;
-    }
-    p->reads_count = kept;
-    if (!more || p->read_confirmed != p->read_round) return;
+    uint64_t highest = read_queue_serve(&p->reads, p->read_confirmed, p->applied, fx);
+    if (highest <= p->read_round || p->read_confirmed != p->read_round) return;
     begin_round(p, fx);
     count_replies(p);
 }

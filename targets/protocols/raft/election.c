@@ -8,9 +8,7 @@ void election_reset_timer(struct raft *r, struct effects *fx) {
     /* A timer that fires early is set again for the rest: cheaper than moving it at every heartbeat. */
     if (r->election_armed_ns && r->election_armed_ns <= r->election_deadline_ns) return;
     r->election_armed_ns = r->election_deadline_ns;
-    struct effect *e = effect_add(fx, EFFECT_TIMER);
-    e->timer = TIMER_ELECTION;
-    e->delay_ns = r->election_deadline_ns - r->now;
+    effect_timer(TIMER_ELECTION, r->election_deadline_ns - r->now, fx);
 }
 
 static void ask_for_votes(struct raft *r, struct effects *fx) {
@@ -88,9 +86,7 @@ void election_on_timer(struct raft *r, struct effects *fx) {
         return;
     }
     r->election_armed_ns = r->election_deadline_ns;
-    struct effect *e = effect_add(fx, EFFECT_TIMER);
-    e->timer = TIMER_ELECTION;
-    e->delay_ns = r->election_deadline_ns - r->now;
+    effect_timer(TIMER_ELECTION, r->election_deadline_ns - r->now, fx);
 }
 
 /* Leader stickiness: who heard a leader within the minimum election timeout helps nobody to depose it (thesis 4.2.3).

@@ -117,3 +117,26 @@ bool raft_message_decode(struct bytes b, struct raft_message *m) {
     if (m->kind == RAFT_SNAPSHOT_REQUEST) return m->index > 0 && m->log_term > 0 && m->log_term <= m->term;
     return m->kind != RAFT_APPEND_REQUEST || entries_walk(m);
 }
+
+size_t raft_message_describe(struct bytes message, char *out, size_t capacity) {
+    static const char *const names[] = {"?",      "vote?",     "vote",     "append?",
+                                        "append", "snapshot?", "snapshot", "timeout-now"};
+    struct raft_message m;
+    struct text t = {.out = out, .capacity = capacity};
+    if (!raft_message_decode(message, &m)) {
+        text_add(&t, "undecodable");
+        return text_end(&t);
+    }
+    text_add(&t, m.pre_vote ? "pre-" : "");
+    text_add(&t, names[m.kind]);
+    text_number(&t, " term=", m.term);
+    if (m.kind != RAFT_VOTE_REPLY && m.kind != RAFT_TIMEOUT_NOW) text_number(&t, " index=", m.index);
+    if (m.log_term) text_number(&t, " log_term=", m.log_term);
+    if (m.kind == RAFT_APPEND_REQUEST) {
+        text_number(&t, " entries=", m.entries);
+        text_number(&t, " commit=", m.commit);
+    }
+    if (m.round) text_number(&t, " round=", m.round);
+    if (m.kind == RAFT_VOTE_REPLY || m.kind == RAFT_APPEND_REPLY) text_add(&t, m.success ? " yes" : " no");
+    return text_end(&t);
+}

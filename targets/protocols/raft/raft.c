@@ -1,57 +1,36 @@
-/* raft: starting and stepping a replica, its term and role, proposals, application and snapshots of its own. */
+/* raft: starting and stepping a replica, its term and role, proposals and application. */
 #include "targets/protocols/raft/raft_internal.h"
 
-void raft_respond(uint64_t token, enum status status, uint8_t leader, struct effects *fx) {
-    struct effect *e = effect_add(fx, EFFECT_RESPOND);
-    e->token = token;
-    e->status = (uint8_t)status;
-    e->to = leader;
-}
-
 void raft_send(struct raft *r, uint8_t to, const struct raft_message *m, uint64_t barrier, struct effects *fx) {
-    uint8_t *at = fx->scratch + fx->scratch_size;
-    size_t size = raft_message_encode(m, at, fx->scratch_capacity - fx->scratch_size);
-    assert(size > 0);
-    fx->scratch_size += (uint32_t)size;
-    struct effect *e = effect_add(fx, EFFECT_SEND);
-    e->to = to;
-    e->message_kind = m->kind;
-    e->bytes = bytes_of(at, size);
+    struct writer w = effects_scratch(fx);
+    w.size = raft_message_encode(m, w.data, w.capacity);
+    assert(w.size > 0);
     /* A message of a term may leave only when the term is durable: a restart must not fall behind its own words. */
-    e->barrier = barrier > r->meta_written ? barrier : r->meta_written;
+    effect_send(to, m->kind, effects_keep(&w, fx), barrier > r->meta_written ? barrier : r->meta_written, fx);
 }
 
 void raft_write_meta(struct raft *r, uint64_t term, uint8_t vote, struct effects *fx) {
     assert(term >= r->term);
     r->term = term;
     r->vote = vote;
-    uint8_t *at = fx->scratch + fx->scratch_size;
-    struct writer w = {.data = at, .capacity = fx->scratch_capacity - fx->scratch_size};
+    uint8_t meta[META_BYTES];
+    struct writer w = {.data = meta, .capacity = sizeof meta};
     write_u64(&w, term);
     write_u8(&w, vote);
     assert(!w.failed);
-    fx->scratch_size += (uint32_t)w.size;
-    struct effect *e = effect_add(fx, EFFECT_META);
-    e->bytes = bytes_of(at, w.size);
-    e->written = r->meta_written = ++fx->written;
-    e->term = term;
-    e->to = vote;
+    r->meta_written = effect_meta(bytes_of(meta, w.size), term, vote, fx);
 }
 
 void raft_set_role(struct raft *r, uint8_t role, struct effects *fx) {
     r->role = role;
-    struct effect *e = effect_add(fx, EFFECT_ROLE);
-    e->role = role;
-    e->term = r->term;
+    effect_role(role, r->term, fx);
 }
 
 void raft_become_follower(struct raft *r, uint64_t term, uint8_t leader, struct effects *fx) {
     bool changed = term != r->term || r->role != PROTOCOL_FOLLOWER;
     if (r->role == PROTOCOL_LEADER) {
-        struct effect *e = effect_add(fx, EFFECT_TIMER);
-        e->timer = TIMER_HEARTBEAT;
-        e->delay_ns = UINT64_MAX;
-        reads_drop(r, fx);
+        effect_timer(TIMER_HEARTBEAT, UINT64_MAX, fx);
+        read_queue_drop(&r->reads, fx);
         r->transfer_to = NODE_NONE;
     }
     bool later = term > r->term;
@@ -76,51 +55,6 @@ bool raft_append(struct raft *r, uint64_t term, uint8_t kind, uint64_t token, st
     return true;
 }
 
-/* The share of the log that applied entries may take before a snapshot is due, and the share of its bytes that those
- * kept behind a snapshot may take. With the half that uncommitted entries may take (may_propose) this keeps a log
- * from filling up for good: whatever one replica's log holds, every other's has room for. */
-enum { APPLIED_SHARE = 4, TRAILING_SHARE = 8, UNCOMMITTED_SHARE = 2 };
-
-/* A live follower is being sent the present snapshot. A newer one would start that anew: under load, for ever. */
-static bool sends_snapshot(const struct raft *r) {
-    if (r->role != PROTOCOL_LEADER) return false;
-    for (uint8_t i = 0; i < r->c.nodes; i++) {
-        const struct peer *p = &r->peers[i];
-        bool sent = p->state == PEER_SNAPSHOT && p->snapshot_index == r->snapshot_index;
-        if (i != r->c.self && sent && r->now - p->contact_ns <= r->c.election_timeout_ns) return true;
-    }
-    return false;
-}
-
-static bool snapshot_due(const struct raft *r) {
-    if (r->c.snapshot_entries == 0 || r->snapshot_pending || r->installing || r->applied == r->snapshot_index)
-        return false;
-    uint64_t every = r->c.snapshot_entries, most = r->c.limits.log_entries_max / APPLIED_SHARE;
-    if (r->applied - r->snapshot_index >= (every < most && sends_snapshot(r) ? most : every)) return true;
-    uint64_t applied_bytes = log_bytes_from(&r->log, r->log.first) - log_bytes_from(&r->log, r->applied + 1);
-    return applied_bytes > r->log.bytes_capacity / APPLIED_SHARE;
-}
-
-static uint64_t keep_from(const struct raft *r) {
-    uint64_t from = r->applied > r->c.snapshot_trailing ? r->applied - r->c.snapshot_trailing + 1 : 1;
-    if (from < r->log.first) from = r->log.first;
-    uint64_t after = log_bytes_from(&r->log, r->applied + 1);
-    while (from <= r->applied && log_bytes_from(&r->log, from) - after > r->log.bytes_capacity / TRAILING_SHARE) from++;
-    return from;
-}
-
-/* Asks for a snapshot once enough was applied since the last one (section 7). */
-static void maybe_snapshot(struct raft *r, struct effects *fx) {
-    if (!snapshot_due(r)) return;
-    r->snapshot_pending = true;
-    r->snapshot_keep_from = keep_from(r);
-    struct effect *e = effect_add(fx, EFFECT_SNAPSHOT_TAKE);
-    e->index = r->applied;
-    e->term = log_term(&r->log, r->applied);
-    e->token = r->snapshot_keep_from;
-    e->written = ++fx->written;
-}
-
 void raft_apply(struct raft *r, struct effects *fx) {
     if (r->installing) return; /* the state machine is about to be replaced */
     while (r->applied < r->commit) {
@@ -134,8 +68,12 @@ void raft_apply(struct raft *r, struct effects *fx) {
         e->token = it->token;
         it->token = 0;
     }
-    maybe_snapshot(r, fx);
+    snapshot_maybe(r, fx);
 }
+
+/* How much of the log, of its places and bytes, uncommitted entries may take. With what snapshot.c lets applied ones
+ * take this keeps a log from filling up for good: whatever one replica's log holds, every other's has room for. */
+enum { UNCOMMITTED_SHARE = 2 };
 
 static bool may_propose(const struct raft *r, size_t size) {
     return r->transfer_to == NODE_NONE && size <= r->c.limits.entry_bytes_max &&
@@ -146,9 +84,9 @@ static bool may_propose(const struct raft *r, size_t size) {
 static void on_propose(struct raft *r, uint64_t token, struct bytes command, struct effects *fx) {
     assert(token != 0);
     if (r->role != PROTOCOL_LEADER) {
-        raft_respond(token, STATUS_NOT_LEADER, r->leader, fx);
+        effect_respond(token, STATUS_NOT_LEADER, r->leader, fx);
     } else if (!may_propose(r, command.size) || !raft_append(r, r->term, ENTRY_COMMAND, token, command, fx)) {
-        raft_respond(token, STATUS_BUSY, r->leader, fx);
+        effect_respond(token, STATUS_BUSY, r->leader, fx);
     } else {
         replication_broadcast(r, fx);
     }
@@ -169,7 +107,7 @@ static void on_message(struct raft *r, uint8_t from, struct bytes bytes, struct 
     switch (m.kind) {
     case RAFT_VOTE_REQUEST: election_on_request(r, from, &m, fx); return;
     case RAFT_APPEND_REQUEST: follower_on_append(r, from, &m, fx); return;
-    case RAFT_SNAPSHOT_REQUEST: follower_on_snapshot(r, from, &m, fx); return;
+    case RAFT_SNAPSHOT_REQUEST: snapshot_on_chunk(r, from, &m, fx); return;
     case RAFT_TIMEOUT_NOW:
         if (m.term == r->term && r->role == PROTOCOL_FOLLOWER && from == r->leader && !r->installing)
             election_campaign(r, true, fx);
@@ -184,7 +122,7 @@ static void on_message(struct raft *r, uint8_t from, struct bytes bytes, struct 
     }
     if (m.kind == RAFT_VOTE_REPLY) election_on_reply(r, from, &m, fx);
     if (m.kind == RAFT_APPEND_REPLY) replication_on_append_reply(r, from, &m, fx);
-    if (m.kind == RAFT_SNAPSHOT_REPLY) replication_on_snapshot_reply(r, from, &m, fx);
+    if (m.kind == RAFT_SNAPSHOT_REPLY) snapshot_on_reply(r, from, &m, fx);
 }
 
 static void on_persisted(struct raft *r, uint64_t written, uint64_t last_index, struct effects *fx) {
@@ -197,15 +135,6 @@ static void on_persisted(struct raft *r, uint64_t written, uint64_t last_index, 
     if (last_index > r->durable_index) r->durable_index = last_index;
     if (r->self_vote_written && written >= r->self_vote_written) election_on_persisted(r, written, fx);
     if (r->role == PROTOCOL_LEADER) replication_advance_commit(r, fx);
-}
-
-static void on_snapshot_taken(struct raft *r, uint64_t index, uint64_t term, struct effects *fx) {
-    r->snapshot_pending = false;
-    if (index <= r->snapshot_index || r->installing) return; /* what is being installed replaces it */
-    r->snapshot_index = index;
-    r->snapshot_term = term;
-    log_compact(&r->log, r->snapshot_keep_from - 1);
-    maybe_snapshot(r, fx); /* a log that is full by now applies nothing more that would ask */
 }
 
 static void step(void *state, const struct event *ev, struct effects *fx) {
@@ -221,15 +150,15 @@ static void step(void *state, const struct event *ev, struct effects *fx) {
     case EVENT_PROPOSE: on_propose(r, ev->propose.token, ev->propose.command, fx); break;
     case EVENT_READ: reads_on_request(r, ev->read.token, fx); break;
     case EVENT_PERSISTED: on_persisted(r, ev->persisted.written, ev->persisted.last_index, fx); break;
-    case EVENT_SNAPSHOT_TAKEN: on_snapshot_taken(r, ev->snapshot.index, ev->snapshot.term, fx); break;
-    case EVENT_SNAPSHOT_INSTALLED: follower_on_installed(r, ev->snapshot.index, ev->snapshot.term, fx); break;
+    case EVENT_SNAPSHOT_TAKEN: snapshot_on_taken(r, ev->snapshot.index, ev->snapshot.term, fx); break;
+    case EVENT_SNAPSHOT_INSTALLED: snapshot_on_installed(r, ev->snapshot.index, ev->snapshot.term, fx); break;
     case EVENT_TRANSFER: transfer_on_request(r, ev->transfer.to, fx); break;
     case EVENT_RECONFIGURE: break;
     }
 }
 
 static size_t state_size(const struct config *c) {
-    return sizeof(struct raft) + log_memory(&c->limits) + (size_t)c->limits.reads_max * sizeof(struct read);
+    return sizeof(struct raft) + log_memory(&c->limits) + read_queue_memory(&c->limits);
 }
 
 static void start(void *state, const struct config *c, const struct durable *d, uint64_t now_ns, struct effects *fx) {
@@ -243,7 +172,7 @@ static void start(void *state, const struct config *c, const struct durable *d, 
     prng_seed(&r->prng, c->seed, now_ns);
     uint8_t *tail = (uint8_t *)state + sizeof *r;
     log_init(&r->log, &c->limits, tail);
-    r->reads = (struct read *)(void *)(tail + log_memory(&c->limits));
+    read_queue_init(&r->reads, &c->limits, tail + log_memory(&c->limits));
 
     struct reader meta = {.data = d->meta.data, .size = d->meta.size};
     r->vote = NODE_NONE;
@@ -339,48 +268,6 @@ static uint32_t scratch_needed(const struct config *c) {
     return (3u * c->nodes + 4) * c->limits.message_bytes_max + 4096;
 }
 
-static size_t put_text(char *out, size_t capacity, size_t at, const char *text) {
-    for (; *text && at + 1 < capacity; text++) out[at++] = *text;
-    return at;
-}
-
-static size_t put_number(char *out, size_t capacity, size_t at, const char *name, uint64_t value) {
-    char digits[21];
-    size_t n = sizeof digits;
-    digits[--n] = 0;
-    do digits[--n] = (char)('0' + value % 10);
-    while (value /= 10);
-    at = put_text(out, capacity, at, name);
-    return put_text(out, capacity, at, digits + n);
-}
-
-static size_t describe(struct bytes message, char *out, size_t capacity) {
-    static const char *const names[] = {"?",      "vote?",     "vote",     "append?",
-                                        "append", "snapshot?", "snapshot", "timeout-now"};
-    struct raft_message m;
-    size_t n = 0;
-    if (capacity == 0) return 0;
-    if (!raft_message_decode(message, &m)) {
-        n = put_text(out, capacity, 0, "undecodable");
-    } else {
-        n = put_text(out, capacity, n, m.pre_vote ? "pre-" : "");
-        n = put_text(out, capacity, n, names[m.kind]);
-        n = put_number(out, capacity, n, " term=", m.term);
-        if (m.kind != RAFT_VOTE_REPLY && m.kind != RAFT_TIMEOUT_NOW)
-            n = put_number(out, capacity, n, " index=", m.index);
-        if (m.log_term) n = put_number(out, capacity, n, " log_term=", m.log_term);
-        if (m.kind == RAFT_APPEND_REQUEST) {
-            n = put_number(out, capacity, n, " entries=", m.entries);
-            n = put_number(out, capacity, n, " commit=", m.commit);
-        }
-        if (m.round) n = put_number(out, capacity, n, " round=", m.round);
-        if (m.kind == RAFT_VOTE_REPLY || m.kind == RAFT_APPEND_REPLY)
-            n = put_text(out, capacity, n, m.success ? " yes" : " no");
-    }
-    out[n] = 0;
-    return n;
-}
-
 const struct protocol raft_protocol = {
     .name = "raft",
     .doc = "Raft (Ongaro and Ousterhout 2014) with pre-vote, check-quorum, ReadIndex, leases, snapshots",
@@ -396,5 +283,5 @@ const struct protocol raft_protocol = {
     .matched = matched,
     .visit = visit,
     .check = check,
-    .describe = describe,
+    .describe = raft_message_describe,
 };

@@ -1,19 +1,26 @@
 /* The private side of raft: the replica's state and the functions that its files share.
- *   raft.c         start, step, terms and roles, proposals, application, snapshots taken
+ *   raft.c         start, step, terms and roles, proposals, application
  *   election.c     pre-vote, votes, becoming leader (ATC'14 section 5.2, thesis 9.6)
- *   replication.c  the leader's side of append and snapshot (5.3, 7), commit, check-quorum
- *   follower.c     the follower's side of append and snapshot
- *   reads.c        ReadIndex, leases, leadership transfer (thesis 6.4, 3.10)
+ *   replication.c  the leader's side of append (5.3), commit, check-quorum
+ *   follower.c     the follower's side of append
+ *   snapshot.c     taking, sending and receiving snapshots (7)
+ *   transfer.c     leadership transfer (thesis 3.10)
+ *   reads.c        ReadIndex, leases (thesis 6.4)
  *   log.c          the in-memory log
  *   message.c      the wire
  *   rules.c        the correct predicates; mutant_rules.c: those broken on purpose */
 #ifndef HARROW_TARGETS_RAFT_INTERNAL_H
 #define HARROW_TARGETS_RAFT_INTERNAL_H
 
+#include "targets/protocols/chunks.h"
+#include "targets/protocols/effects.h"
+#include "targets/protocols/quorum.h"
 #include "targets/protocols/raft/raft.h"
+#include "targets/protocols/read_queue.h"
+#include "targets/protocols/text.h"
 
 enum { TIMER_ELECTION, TIMER_HEARTBEAT };
-enum { ROUNDS_KEPT = 64, INFLIGHT_MAX = 64 };
+enum { ROUNDS_KEPT = 64, INFLIGHT_MAX = 64, MESSAGE_FRAME_BYTES = 64, META_BYTES = 9 };
 
 /* A ring of entries over a ring of payload bytes; payloads never wrap, so a pointer to one is a plain pointer. */
 struct log_item {
@@ -47,10 +54,6 @@ struct peer {
     uint32_t inflight_first, inflight_count;
 };
 
-struct read {
-    uint64_t token, index, round;
-};
-
 struct raft {
     struct config c;
     const struct raft_rules *rules;
@@ -78,8 +81,7 @@ struct raft {
     uint64_t round_sent_ns[ROUNDS_KEPT];
     uint64_t lease_until_ns;
     bool lease_forbidden; /* a TIMEOUT_NOW of this term may still be under way */
-    struct read *reads;
-    uint32_t reads_first, reads_count;
+    struct read_queue reads;
     uint8_t transfer_to;
     bool transfer_sent;
     uint64_t transfer_deadline_ns;
@@ -87,7 +89,7 @@ struct raft {
     uint64_t snapshot_index, snapshot_term;
     bool snapshot_pending;       /* being taken */
     uint64_t snapshot_keep_from; /* where the log may start once it is there */
-    uint64_t receive_index, receive_term, receive_offset;
+    struct receiver receiver;
     bool installing;
     uint64_t installing_from; /* who gets the reply */
     uint64_t refused_messages;
@@ -97,7 +99,7 @@ struct raft {
 };
 
 static inline uint32_t raft_quorum(const struct raft *r) {
-    return r->c.nodes / 2u + 1;
+    return majority_of(r->c.nodes);
 }
 
 /* rules.c */
@@ -143,7 +145,6 @@ bool raft_append(struct raft *r, uint64_t term, uint8_t kind, uint64_t token, st
 void raft_apply(struct raft *r, struct effects *fx);
 void raft_send(struct raft *r, uint8_t to, const struct raft_message *m, uint64_t barrier, struct effects *fx);
 void raft_refuse(struct raft *r, uint8_t from); /* counts a message that means nothing */
-void raft_respond(uint64_t token, enum status status, uint8_t leader, struct effects *fx);
 
 /* election.c */
 void election_reset_timer(struct raft *r, struct effects *fx);
@@ -155,22 +156,39 @@ void election_campaign(struct raft *r, bool transfer, struct effects *fx);
 
 /* replication.c */
 void replication_start(struct raft *r, struct effects *fx);
+/* An append from the peer's `next` on; empty when `heartbeat` and nothing may be sent now. */
+void replication_send(struct raft *r, uint8_t to, bool heartbeat, struct effects *fx);
+void replication_peer_become(struct peer *p, enum peer_state state);
 void replication_broadcast(struct raft *r, struct effects *fx); /* new entries, to whoever can take them */
 void replication_new_round(struct raft *r, struct effects *fx); /* a heartbeat to everyone */
 void replication_on_timer(struct raft *r, struct effects *fx);
 void replication_on_append_reply(struct raft *r, uint8_t from, const struct raft_message *m, struct effects *fx);
-void replication_on_snapshot_reply(struct raft *r, uint8_t from, const struct raft_message *m, struct effects *fx);
 void replication_advance_commit(struct raft *r, struct effects *fx);
 
 /* follower.c */
 void follower_on_append(struct raft *r, uint8_t from, const struct raft_message *m, struct effects *fx);
-void follower_on_snapshot(struct raft *r, uint8_t from, const struct raft_message *m, struct effects *fx);
-void follower_on_installed(struct raft *r, uint64_t index, uint64_t term, struct effects *fx);
+/* A message of a current leader: take its term and heed it. False when it is from the past, which the reply tells. */
+bool follower_heed(struct raft *r, uint8_t from, const struct raft_message *m, struct effects *fx);
+/* Entries that leave this log unapplied: another replica may still commit them. */
+void follower_forget_requests(struct raft *r, uint64_t from, uint64_t to, struct effects *fx);
+
+/* snapshot.c */
+void snapshot_maybe(struct raft *r, struct effects *fx); /* asks for one once enough was applied since the last */
+void snapshot_on_taken(struct raft *r, uint64_t index, uint64_t term, struct effects *fx);
+/* One chunk, wherever the follower is. A newer snapshot of ours restarts the transfer. */
+void snapshot_send_chunk(struct raft *r, uint8_t to, struct effects *fx);
+void snapshot_on_reply(struct raft *r, uint8_t from, const struct raft_message *m, struct effects *fx);
+void snapshot_on_chunk(struct raft *r, uint8_t from, const struct raft_message *m, struct effects *fx);
+void snapshot_on_installed(struct raft *r, uint64_t index, uint64_t term, struct effects *fx);
+
+/* message.c */
+size_t raft_message_describe(struct bytes message, char *out, size_t capacity);
 
 /* reads.c */
 void reads_on_request(struct raft *r, uint64_t token, struct effects *fx);
 void reads_on_round(struct raft *r, struct effects *fx); /* round_confirmed, commit or applied may have moved */
-void reads_drop(struct raft *r, struct effects *fx);
+
+/* transfer.c */
 void transfer_on_request(struct raft *r, uint8_t to, struct effects *fx);
 void transfer_progress(struct raft *r, struct effects *fx);
 

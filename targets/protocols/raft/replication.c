@@ -1,9 +1,8 @@
 /* The leader's side: appending to followers in a pipeline (ATC'14 5.3, thesis 10.2), repairing logs that differ by
- * hints, sending snapshots to those who lag behind the log (section 7), advancing the commit index (5.4.2), and
- * stepping down when no quorum answers (thesis 6.2). */
+ * hints, advancing the commit index (5.4.2), and stepping down when no quorum answers (thesis 6.2). */
 #include "targets/protocols/raft/raft_internal.h"
 
-enum { MESSAGE_FRAME_BYTES = 64, ENTRY_FRAME_BYTES = 13 };
+enum { ENTRY_FRAME_BYTES = 13 };
 
 static void inflight_free_to(struct peer *p, uint64_t index) {
     while (p->inflight_count && p->inflight[p->inflight_first] <= index) {
@@ -12,34 +11,13 @@ static void inflight_free_to(struct peer *p, uint64_t index) {
     }
 }
 
-static void peer_become(struct peer *p, enum peer_state state) {
+void replication_peer_become(struct peer *p, enum peer_state state) {
     p->state = (uint8_t)state;
     p->probe_sent = false;
     p->inflight_first = p->inflight_count = 0;
     p->snapshot_sent = false;
     p->snapshot_offset = 0;
     p->snapshot_index = 0;
-}
-
-/* One chunk, wherever the follower is. A newer snapshot of ours restarts the transfer. */
-static void send_chunk(struct raft *r, uint8_t to, struct effects *fx) {
-    struct peer *p = &r->peers[to];
-    if (fx->snapshot_index == 0) return;
-    if (p->snapshot_index != fx->snapshot_index) {
-        p->snapshot_index = fx->snapshot_index;
-        p->snapshot_offset = 0;
-    }
-    size_t left = fx->snapshot.size - p->snapshot_offset, most = r->c.limits.message_bytes_max - MESSAGE_FRAME_BYTES;
-    size_t size = left < most ? left : most;
-    struct raft_message m = {.kind = RAFT_SNAPSHOT_REQUEST,
-                             .term = r->term,
-                             .index = fx->snapshot_index,
-                             .log_term = fx->snapshot_term,
-                             .offset = p->snapshot_offset,
-                             .last = size == left,
-                             .data = bytes_of(fx->snapshot.data + p->snapshot_offset, size)};
-    p->snapshot_sent = true;
-    raft_send(r, to, &m, 0, fx);
 }
 
 /* Packs entries from `next` on into the scratch memory behind the room for the frame; returns how many. */
@@ -55,11 +33,10 @@ static uint32_t pack_entries(const struct raft *r, uint64_t next, struct writer 
     return count;
 }
 
-/* An append from p->next on; empty when `heartbeat` and nothing may be sent now. */
-static void send_append(struct raft *r, uint8_t to, bool heartbeat, struct effects *fx) {
+void replication_send(struct raft *r, uint8_t to, bool heartbeat, struct effects *fx) {
     struct peer *p = &r->peers[to];
     if (p->next <= r->log.base_index) { /* the entry before next is gone: only a snapshot helps */
-        if (p->state != PEER_SNAPSHOT) peer_become(p, PEER_SNAPSHOT);
+        if (p->state != PEER_SNAPSHOT) replication_peer_become(p, PEER_SNAPSHOT);
         p->next = r->log.base_index + 1;
     }
     bool may_send = p->state == PEER_PROBE ? !p->probe_sent
@@ -90,14 +67,14 @@ static void send_append(struct raft *r, uint8_t to, bool heartbeat, struct effec
 
 void replication_broadcast(struct raft *r, struct effects *fx) {
     for (uint8_t to = 0; to < r->c.nodes; to++)
-        if (to != r->c.self) send_append(r, to, false, fx);
+        if (to != r->c.self) replication_send(r, to, false, fx);
 }
 
 void replication_new_round(struct raft *r, struct effects *fx) {
     r->round++;
     r->round_sent_ns[r->round % ROUNDS_KEPT] = r->now;
     for (uint8_t to = 0; to < r->c.nodes; to++)
-        if (to != r->c.self) send_append(r, to, true, fx);
+        if (to != r->c.self) replication_send(r, to, true, fx);
     if (r->c.nodes == 1) {
         r->round_confirmed = r->round;
         reads_on_round(r, fx);
@@ -105,9 +82,7 @@ void replication_new_round(struct raft *r, struct effects *fx) {
 }
 
 static void set_heartbeat_timer(struct raft *r, struct effects *fx) {
-    struct effect *e = effect_add(fx, EFFECT_TIMER);
-    e->timer = TIMER_HEARTBEAT;
-    e->delay_ns = r->c.heartbeat_ns;
+    effect_timer(TIMER_HEARTBEAT, r->c.heartbeat_ns, fx);
 }
 
 void replication_start(struct raft *r, struct effects *fx) {
@@ -119,7 +94,7 @@ void replication_start(struct raft *r, struct effects *fx) {
     r->round = r->round_confirmed = 0;
     r->lease_until_ns = 0;
     r->lease_forbidden = false;
-    r->reads_first = r->reads_count = 0;
+    r->reads.count = 0;
     r->transfer_to = NODE_NONE;
     /* A no-op of the new term, so that what earlier terms left behind can commit (5.4.2; thesis 6.4, step 1). When even
      * that does not fit, leading is impossible: make room for another. */
@@ -132,18 +107,12 @@ void replication_start(struct raft *r, struct effects *fx) {
     replication_new_round(r, fx);
 }
 
-/* The value that a quorum has reached: the quorum-th largest of one field over all replicas. */
+/* The value that a quorum has reached: of one field over all replicas. */
 static uint64_t quorum_value(const struct raft *r, size_t field, uint64_t own) {
-    uint64_t sorted[PROTOCOL_NODES_MAX];
-    uint32_t n = 0;
-    for (uint8_t i = 0; i < r->c.nodes; i++) {
-        uint64_t v = own;
-        if (i != r->c.self) memcpy(&v, (const char *)&r->peers[i] + field, sizeof v);
-        uint32_t at = n++;
-        for (; at > 0 && sorted[at - 1] < v; at--) sorted[at] = sorted[at - 1];
-        sorted[at] = v;
-    }
-    return sorted[raft_quorum(r) - 1];
+    uint64_t values[PROTOCOL_NODES_MAX];
+    for (uint8_t i = 0; i < r->c.nodes; i++) memcpy(&values[i], (const char *)&r->peers[i] + field, sizeof *values);
+    values[r->c.self] = own;
+    return quorum_reaches(values, r->c.nodes, raft_quorum(r));
 }
 
 void replication_on_timer(struct raft *r, struct effects *fx) {
@@ -158,7 +127,7 @@ void replication_on_timer(struct raft *r, struct effects *fx) {
         struct peer *p = &r->peers[to];
         if (to == r->c.self) continue;
         p->probe_sent = false; /* unanswered for a heartbeat: ask again */
-        if (p->state == PEER_SNAPSHOT && !p->snapshot_sent) send_chunk(r, to, fx);
+        if (p->state == PEER_SNAPSHOT && !p->snapshot_sent) snapshot_send_chunk(r, to, fx);
         p->snapshot_sent = false;
     }
     set_heartbeat_timer(r, fx);
@@ -182,11 +151,8 @@ static void on_contact(struct raft *r, uint8_t from, uint64_t round, struct effe
     if (confirmed <= r->round_confirmed) return;
     r->round_confirmed = confirmed;
     if (r->round - confirmed < ROUNDS_KEPT && !r->lease_forbidden) {
-        /* Until then no quorum can have voted for another: each of its members was sticky from after the sending, for
-         * an election timeout on a clock that is at most this much faster (thesis 6.4.1). */
         uint64_t start = r->rules->lease_start(r->round_sent_ns[confirmed % ROUNDS_KEPT], r->now);
-        uint64_t drift_ppm = r->c.clock_drift_ppm_max < PPM ? r->c.clock_drift_ppm_max : PPM;
-        uint64_t until = start + r->c.election_timeout_ns / PPM * (PPM - drift_ppm);
+        uint64_t until = lease_until(&r->c, start);
         if (until > r->lease_until_ns) r->lease_until_ns = until;
     }
     reads_on_round(r, fx);
@@ -198,10 +164,10 @@ static void on_matched(struct raft *r, uint8_t from, uint64_t index, struct effe
     if (index > p->match) p->match = index;
     if (p->next <= p->match) p->next = p->match + 1;
     if (p->state == PEER_SNAPSHOT && p->match < r->log.base_index) return;
-    if (p->state != PEER_REPLICATE) peer_become(p, PEER_REPLICATE);
+    if (p->state != PEER_REPLICATE) replication_peer_become(p, PEER_REPLICATE);
     inflight_free_to(p, index);
     if (p->match > r->commit) replication_advance_commit(r, fx);
-    if (p->next <= r->log.last) send_append(r, from, false, fx);
+    if (p->next <= r->log.last) replication_send(r, from, false, fx);
     transfer_progress(r, fx);
 }
 
@@ -219,25 +185,6 @@ void replication_on_append_reply(struct raft *r, uint8_t from, const struct raft
     uint64_t next = (meet > p->match ? meet : p->match) + 1;
     if (p->state == PEER_PROBE && next >= p->next) return; /* no news; the next heartbeat asks again */
     p->next = next;
-    peer_become(p, PEER_PROBE);
-    send_append(r, from, true, fx);
-}
-
-void replication_on_snapshot_reply(struct raft *r, uint8_t from, const struct raft_message *m, struct effects *fx) {
-    if (r->role != PROTOCOL_LEADER || m->term != r->term) return;
-    struct peer *p = &r->peers[from];
-    p->contact_ns = r->now;
-    if (p->state != PEER_SNAPSHOT || m->index > r->log.last) return;
-    if (m->success) {
-        if (m->index > p->match) p->match = m->index;
-        if (p->next <= p->match) p->next = p->match + 1;
-        peer_become(p, PEER_PROBE);
-        send_append(r, from, true, fx);
-        replication_advance_commit(r, fx);
-        return;
-    }
-    /* One chunk at a time, and one answer to each: a network that doubles messages must not double the transfer. */
-    if (m->index != p->snapshot_index || m->rejected != p->snapshot_offset) return;
-    if (m->index == fx->snapshot_index && m->offset <= fx->snapshot.size) p->snapshot_offset = m->offset;
-    send_chunk(r, from, fx);
+    replication_peer_become(p, PEER_PROBE);
+    replication_send(r, from, true, fx);
 }

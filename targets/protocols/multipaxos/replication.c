@@ -1,29 +1,7 @@
 /* The leader's side of phase 2 (Lamport 2001, section 2.2 and 3): accepts for consecutive slots in a pipeline, sent
- * again where they were lost, snapshots to those who lag behind the log, the commit point, and stepping down when no
- * quorum answers. What is chosen already is sent like the rest, under the present ballot: it is the value that any
- * later ballot has to carry. */
+ * again where they were lost, the commit point, and stepping down when no quorum answers. What is chosen already is
+ * sent like the rest, under the present ballot: it is the value that any later ballot has to carry. */
 #include "targets/protocols/multipaxos/multipaxos_internal.h"
-
-/* One chunk, wherever the follower is. A newer snapshot of ours restarts the transfer. */
-static void send_chunk(struct multipaxos *p, uint8_t to, struct effects *fx) {
-    struct peer *peer = &p->peers[to];
-    if (fx->snapshot_index == 0) return;
-    if (peer->snapshot_index != fx->snapshot_index) {
-        peer->snapshot_index = fx->snapshot_index;
-        peer->snapshot_offset = 0;
-    }
-    size_t left = fx->snapshot.size - peer->snapshot_offset, most = p->c.limits.message_bytes_max - MESSAGE_FRAME_BYTES;
-    size_t size = left < most ? left : most;
-    struct multipaxos_message m = {.kind = MULTIPAXOS_SNAPSHOT,
-                                   .ballot = p->promised,
-                                   .index = fx->snapshot_index,
-                                   .answered = fx->snapshot_term,
-                                   .offset = peer->snapshot_offset,
-                                   .last = size == left,
-                                   .data = bytes_of(fx->snapshot.data + peer->snapshot_offset, size)};
-    peer->snapshot_sent = true;
-    mp_send(p, to, &m, 0, fx);
-}
 
 /* Packs values from `next` on, without a gap; returns how many. */
 static uint32_t pack_entries(const struct multipaxos *p, uint64_t next, struct writer *w) {
@@ -42,8 +20,7 @@ static uint32_t pack_entries(const struct multipaxos *p, uint64_t next, struct w
     return count;
 }
 
-/* Accepts from peer->next on; empty when `heartbeat` and nothing may be sent now. */
-static void send_accept(struct multipaxos *p, uint8_t to, bool heartbeat, struct effects *fx) {
+void mp_send_accept(struct multipaxos *p, uint8_t to, bool heartbeat, struct effects *fx) {
     struct peer *peer = &p->peers[to];
     if (peer->next <= p->slots.base) { /* the value is gone: only a snapshot helps */
         peer->snapshot = true;
@@ -68,14 +45,14 @@ static void send_accept(struct multipaxos *p, uint8_t to, bool heartbeat, struct
 
 void mp_broadcast(struct multipaxos *p, struct effects *fx) {
     for (uint8_t to = 0; to < p->c.nodes; to++)
-        if (to != p->c.self) send_accept(p, to, false, fx);
+        if (to != p->c.self) mp_send_accept(p, to, false, fx);
 }
 
 void mp_new_round(struct multipaxos *p, struct effects *fx) {
     p->round++;
     p->round_sent_ns[p->round % ROUNDS_KEPT] = p->now;
     for (uint8_t to = 0; to < p->c.nodes; to++)
-        if (to != p->c.self) send_accept(p, to, true, fx);
+        if (to != p->c.self) mp_send_accept(p, to, true, fx);
     if (p->c.nodes == 1) {
         p->round_confirmed = p->round;
         mp_reads_on_round(p, fx);
@@ -83,9 +60,7 @@ void mp_new_round(struct multipaxos *p, struct effects *fx) {
 }
 
 static void set_heartbeat_timer(struct multipaxos *p, struct effects *fx) {
-    struct effect *e = effect_add(fx, EFFECT_TIMER);
-    e->timer = TIMER_HEARTBEAT;
-    e->delay_ns = p->c.heartbeat_ns;
+    effect_timer(TIMER_HEARTBEAT, p->c.heartbeat_ns, fx);
 }
 
 void mp_lead(struct multipaxos *p, struct effects *fx) {
@@ -96,24 +71,18 @@ void mp_lead(struct multipaxos *p, struct effects *fx) {
     p->round = p->round_confirmed = 0;
     p->lease_until_ns = 0;
     p->lease_forbidden = false;
-    p->reads_first = p->reads_count = 0;
+    p->reads.count = 0;
     p->handover_to = NODE_NONE;
     set_heartbeat_timer(p, fx);
     mp_new_round(p, fx);
 }
 
-/* The value that a quorum of phase 2 has reached: that many replicas are at or above it. */
+/* The value that a quorum of phase 2 has reached: of one field over all replicas. */
 static uint64_t quorum_value(const struct multipaxos *p, size_t field, uint64_t own) {
-    uint64_t sorted[PROTOCOL_NODES_MAX];
-    uint32_t n = 0;
-    for (uint8_t i = 0; i < p->c.nodes; i++) {
-        uint64_t v = own;
-        if (i != p->c.self) memcpy(&v, (const char *)&p->peers[i] + field, sizeof v);
-        uint32_t at = n++;
-        for (; at > 0 && sorted[at - 1] < v; at--) sorted[at] = sorted[at - 1];
-        sorted[at] = v;
-    }
-    return sorted[p->rules->accept_quorum(p->c.nodes) - 1];
+    uint64_t values[PROTOCOL_NODES_MAX];
+    for (uint8_t i = 0; i < p->c.nodes; i++) memcpy(&values[i], (const char *)&p->peers[i] + field, sizeof *values);
+    values[p->c.self] = own;
+    return quorum_reaches(values, p->c.nodes, p->rules->accept_quorum(p->c.nodes));
 }
 
 void mp_on_heartbeat_timer(struct multipaxos *p, struct effects *fx) {
@@ -126,7 +95,7 @@ void mp_on_heartbeat_timer(struct multipaxos *p, struct effects *fx) {
     for (uint8_t to = 0; to < p->c.nodes; to++) {
         struct peer *peer = &p->peers[to];
         if (to == p->c.self) continue;
-        if (peer->snapshot && !peer->snapshot_sent) send_chunk(p, to, fx);
+        if (peer->snapshot && !peer->snapshot_sent) mp_send_chunk(p, to, fx);
         peer->snapshot_sent = false;
         peer->inflight = 0;
         peer->mark = peer->next;
@@ -142,7 +111,7 @@ static void advance_commit(struct multipaxos *p, struct effects *fx) {
     uint64_t before = p->commit;
     for (;;) {
         const struct slot *slot = slots_get(&p->slots, p->commit + 1);
-        if (!slot || slot->ballot != p->promised || (uint32_t)__builtin_popcount(slot->acks) < quorum) break;
+        if (!slot || slot->ballot != p->promised || members_of(slot->acks) < quorum) break;
         uint8_t kind;
         p->pending_bytes -= slots_value(&p->slots, slot, &kind).size;
         p->commit++;
@@ -171,10 +140,7 @@ static void on_contact(struct multipaxos *p, uint8_t from, uint64_t round, struc
     if (confirmed <= p->round_confirmed) return;
     p->round_confirmed = confirmed;
     if (p->round - confirmed < ROUNDS_KEPT && !p->lease_forbidden) {
-        /* Until then no quorum can have promised another ballot: each of its members was sticky from after the
-         * sending, for an election timeout on a clock that is at most this much faster. */
-        uint64_t drift_ppm = p->c.clock_drift_ppm_max < PPM ? p->c.clock_drift_ppm_max : PPM;
-        uint64_t until = p->round_sent_ns[confirmed % ROUNDS_KEPT] + p->c.election_timeout_ns / PPM * (PPM - drift_ppm);
+        uint64_t until = lease_until(&p->c, p->round_sent_ns[confirmed % ROUNDS_KEPT]);
         if (until > p->lease_until_ns) p->lease_until_ns = until;
     }
     mp_reads_on_round(p, fx);
@@ -211,25 +177,6 @@ void mp_on_accepted(struct multipaxos *p, uint8_t from, const struct multipaxos_
         peer->mark_round = UINT64_MAX;
     }
     advance_commit(p, fx);
-    if (peer->next <= p->slots.top) send_accept(p, from, false, fx);
+    if (peer->next <= p->slots.top) mp_send_accept(p, from, false, fx);
     mp_transfer_progress(p, fx);
-}
-
-void mp_on_snapshot_reply(struct multipaxos *p, uint8_t from, const struct multipaxos_message *m, struct effects *fx) {
-    if (m->ballot > p->promised && p->role != PROTOCOL_FOLLOWER) mp_become_follower(p, NODE_NONE, fx);
-    if (p->role != PROTOCOL_LEADER || m->ballot != p->promised) return;
-    struct peer *peer = &p->peers[from];
-    peer->contact_ns = p->now;
-    if (!peer->snapshot || m->index > p->slots.top) return;
-    if (m->success) {
-        if (m->index > peer->match) peer->match = m->index;
-        peer->next = peer->match + 1;
-        peer->snapshot = false;
-        send_accept(p, from, true, fx);
-        return;
-    }
-    /* One chunk at a time, and one answer to each: a network that doubles messages must not double the transfer. */
-    if (m->index != peer->snapshot_index || m->answered != peer->snapshot_offset) return;
-    if (m->index == fx->snapshot_index && m->offset <= fx->snapshot.size) peer->snapshot_offset = m->offset;
-    send_chunk(p, from, fx);
 }

@@ -1,14 +1,12 @@
-/* Phase 1, both sides (Lamport 2001, section 2.2; over all slots at once: 1998, section 3.1, and 2001, section 3): who
- * hears no leader for a random time asks first whether it could lead (the canvass), then prepares a ballot of its own.
- * An acceptor tells what it has accepted, page by page; the value of the highest ballot is what a new leader proposes
- * again, and where nothing was found a no-op. */
+/* Electing a leader is phase 1, both sides (Lamport 2001, section 2.2; over all slots at once: 1998, section 3.1, and
+ * 2001, section 3): who hears no leader for a random time asks first whether it could lead (the canvass), then prepares
+ * a ballot of its own. An acceptor tells what it has accepted, page by page; the value of the highest ballot is what a
+ * new leader proposes again, and where nothing was found a no-op. */
 #include "targets/protocols/multipaxos/multipaxos_internal.h"
 
 static void arm(struct multipaxos *p, struct effects *fx) {
     p->election_armed_ns = p->election_deadline_ns;
-    struct effect *e = effect_add(fx, EFFECT_TIMER);
-    e->timer = TIMER_ELECTION;
-    e->delay_ns = p->election_deadline_ns - p->now;
+    effect_timer(TIMER_ELECTION, p->election_deadline_ns - p->now, fx);
 }
 
 void mp_reset_election_timer(struct multipaxos *p, struct effects *fx) {
@@ -30,7 +28,7 @@ static void ask_for_promises(struct multipaxos *p, uint64_t ballot, struct effec
 }
 
 static uint64_t next_ballot(const struct multipaxos *p) {
-    return p->rules->ballot((p->seen >> BALLOT_NODE_BITS) + 1, p->c.self);
+    return p->rules->ballot(ballot_round(p->seen) + 1, p->c.self);
 }
 
 /* Proposes again what phase 1 has found, under the new ballot. */
@@ -53,7 +51,7 @@ static bool take_over(struct multipaxos *p, struct effects *fx) {
 }
 
 static void count_promises(struct multipaxos *p, struct effects *fx) {
-    if ((uint32_t)__builtin_popcount(p->promises) < p->rules->prepare_quorum(p->c.nodes)) return;
+    if (members_of(p->promises) < p->rules->prepare_quorum(p->c.nodes)) return;
     if (p->canvassing) {
         mp_campaign(p, false, fx);
         return;
