@@ -23,12 +23,8 @@
 #define STEPS_PER_DECADE 16u           /* of a quantile curve */
 #define STEP_FACTOR 0.8659643233600653 /* 10^(-1/16) */
 
-static const struct plot {
-    const char *name;
-    int height;
-    bool over_time;
-} throughput_plot = {"throughput", 210, true}, latency_plot = {"latency", 300, true},
-  quantiles_plot = {"quantiles", 260, false};
+static const struct plot throughput_plot = {"throughput", 210, true}, latency_plot = {"latency", 300, true},
+                         quantiles_plot = {"quantiles", 260, false};
 
 static double milliseconds(uint64_t ns) {
     return (double)ns / (double)NS_PER_MS;
@@ -36,7 +32,7 @@ static double milliseconds(uint64_t ns) {
 
 /* --- scripts ------------------------------------------------------------------------------------------------------ */
 
-static void script_open(struct buffer *out, const struct plot *plot) {
+void plot_script_open(struct buffer *out, const struct plot *plot) {
     const char *name = plot->name;
     buffer_printf(out,
                   "# Draws %s.svg from %s.dat: run `gnuplot %s.gp` in this folder.\n"
@@ -92,7 +88,7 @@ static void script_time_axis(struct buffer *out, const struct view *v) {
 
 /* A logarithmic axis of latencies in milliseconds, from 1-2-5 to 1-2-5, with a label at each decade (or at each 1-2-5
  * where the range is short). */
-static void script_latency_axis(struct buffer *out, uint64_t least_ns, uint64_t most_ns) {
+void plot_latency_axis(struct buffer *out, char axis, uint64_t least_ns, uint64_t most_ns) {
     uint64_t low = 1, high = nice_step(most_ns ? most_ns : 1, 1);
     while (low * 10 <= least_ns) low *= 10;
     if (low * 5 <= least_ns)
@@ -100,8 +96,8 @@ static void script_latency_axis(struct buffer *out, uint64_t least_ns, uint64_t 
     else if (low * 2 <= least_ns)
         low *= 2;
     if (high <= low) high = low > UINT64_MAX / 10 ? UINT64_MAX : low * 10;
-    buffer_printf(out, "set logscale y\nset yrange [%.9g:%.9g]\nset ytics (", milliseconds(low) / 1.4,
-                  milliseconds(high) * 1.4);
+    buffer_printf(out, "set logscale %c\nset %crange [%.9g:%.9g]\nset %ctics (", axis, axis, milliseconds(low) / 1.4,
+                  milliseconds(high) * 1.4, axis);
     bool fine = high / low < 200;
     const char *comma = "";
     for (uint64_t power = 1; power <= high; power *= 10) {
@@ -154,9 +150,9 @@ static void latency_prepare(struct buffer *script, struct buffer *data, const st
         if (ns < least) least = ns;
         if (ns > most) most = ns;
     }
-    script_open(script, &latency_plot);
+    plot_script_open(script, &latency_plot);
     script_time_axis(script, v);
-    script_latency_axis(script, least, most);
+    plot_latency_axis(script, 'y', least, most);
     buffer_printf(script, "plot ");
     buffer_printf(data, "# invoked_s latency_ms, one block per status; thinned to %u points\n", SCATTER_POINTS_MAX);
     size_t index = 0, first = 0;
@@ -210,7 +206,7 @@ static void throughput_prepare(struct buffer *script, struct buffer *data, const
         fails |= bin->fail > 0;
         infos |= bin->info > 0;
     }
-    script_open(script, &throughput_plot);
+    plot_script_open(script, &throughput_plot);
     script_time_axis(script, v);
     buffer_printf(script, "set yrange [0:*]\nset ytics\nset format y \"%%g/s\"\nset ytics autofreq\nplot ");
     /* Stacked: the sum first, what lies below it over it. */
@@ -256,7 +252,7 @@ static void curve_print(struct buffer *data, const struct timed *t, size_t n) {
     buffer_printf(data, "\n\n");
 }
 
-static void script_name(struct buffer *script, const char *name) {
+void plot_put_name(struct buffer *script, const char *name) {
     for (size_t i = 0; name[i] && i < 24; i++) {
         char c = name[i];
         bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || strchr("_-. ", c);
@@ -276,8 +272,8 @@ static void quantiles_prepare(struct buffer *script, struct buffer *data, const 
         if (all[i].latency_ns < least) least = all[i].latency_ns;
         if (all[i].latency_ns > most) most = all[i].latency_ns;
     }
-    script_open(script, &quantiles_plot);
-    script_latency_axis(script, least ? least : 1, most);
+    plot_script_open(script, &quantiles_plot);
+    plot_latency_axis(script, 'y', least ? least : 1, most);
     buffer_printf(script, "set xtics (\"p0\" 0, \"p50\" 0.30103, \"p90\" 1, \"p99\" 2, \"p99.9\" 3, \"p99.99\" 4, "
                           "\"p99.999\" 5, \"p99.9999\" 6)\nset xrange [0:*]\nplot ");
     buffer_printf(data, "# -log10(1 - quantile) latency_ms, one block per function\n");
@@ -289,7 +285,7 @@ static void quantiles_prepare(struct buffer *script, struct buffer *data, const 
         snprintf(colour, sizeof colour, "curve%zu", curves);
         buffer_printf(script, "%s\"quantiles.dat\" index %zu with lines lw 1.8 lc rgb \"%s\" title \"",
                       curves ? ", \\\n     " : "", curves, palette_light(colour));
-        script_name(script, history_function_name(h, all[first].f));
+        plot_put_name(script, history_function_name(h, all[first].f));
         buffer_printf(script, "\"");
     }
     buffer_printf(script, "\n");
@@ -346,14 +342,14 @@ static void line_adopt(struct buffer *out, const char *line, const char *name) {
     buffer_printf(out, "\n");
 }
 
-static int svg_adopt(struct buffer *out, struct buffer *svg, const struct view *v, const struct plot *plot) {
+static int svg_adopt(struct buffer *out, struct buffer *svg, uint64_t end_ns, const struct plot *plot) {
     buffer_append(svg, "", 1);
     char *rest = strstr((char *)svg->data, "<g id=\"gnuplot_canvas\">");
     if (!rest || !strstr(rest, "</svg>")) return -1;
     buffer_printf(out, "<svg class=\"plot%s\" viewBox=\"0 0 %d %d\" role=img aria-label=\"%s\"",
                   plot->over_time ? " time" : "", CHART_WIDTH, plot->height, plot->name);
     if (plot->over_time)
-        buffer_printf(out, " data-end=\"%.9f\" data-bottom=\"%d\"", seconds(v->end_ns), plot->height - 26);
+        buffer_printf(out, " data-end=\"%.9f\" data-bottom=\"%d\"", seconds(end_ns), plot->height - 26);
     buffer_printf(out, ">\n");
     for (char *line; (line = strsep(&rest, "\n"));) {
         line += strspn(line, " \t");
@@ -373,22 +369,27 @@ static int plot_write(const char *folder, const char *name, const char *suffix, 
     return result;
 }
 
-static int plot_draw(const struct view *v, const struct plot *plot, const struct buffer *script,
-                     const struct buffer *data, struct buffer *out, struct error *e) {
-    const char *folder = v->in->folder, *name = plot->name;
+int plot_draw(const char *folder, uint64_t timeout_ms, uint64_t end_ns, const struct plot *plot,
+              const struct buffer *script, const struct buffer *data, struct buffer *out, struct error *e) {
+    const char *name = plot->name;
     char *svg_path = xformat("%s/%s.svg", folder, name), *script_file = xformat("%s.gp", name);
     struct buffer svg = {0};
     unlink(svg_path); /* a plot of an earlier report must not pass for this one */
     int result = plot_write(folder, name, "gp", script, e);
     if (result == 0) result = plot_write(folder, name, "dat", data, e);
-    uint64_t timeout_ms = v->in->plot_timeout_ms ? v->in->plot_timeout_ms : TIMEOUT_MS_USUAL;
+    if (timeout_ms == 0) timeout_ms = TIMEOUT_MS_USUAL;
     if (result == 0) result = gnuplot_run(folder, script_file, timeout_ms, e);
-    if (result == 0 && (file_read(svg_path, &svg) < 0 || svg_adopt(out, &svg, v, plot) < 0))
+    if (result == 0 && (file_read(svg_path, &svg) < 0 || svg_adopt(out, &svg, end_ns, plot) < 0))
         result = error_set(e, "gnuplot left no usable %s", svg_path);
     buffer_free(&svg);
     free(svg_path);
     free(script_file);
     return result;
+}
+
+static int draw(const struct view *v, const struct plot *plot, const struct buffer *script, const struct buffer *data,
+                struct buffer *out, struct error *e) {
+    return plot_draw(v->in->folder, v->in->plot_timeout_ms, v->end_ns, plot, script, data, out, e);
 }
 
 void plots_make(const struct view *v, struct plots *p) {
@@ -402,14 +403,14 @@ void plots_make(const struct view *v, struct plots *p) {
         goto out;
     }
     throughput_prepare(&script, &data, v, &s);
-    if (plot_draw(v, &throughput_plot, &script, &data, &p->throughput, &p->why) < 0) goto out;
+    if (draw(v, &throughput_plot, &script, &data, &p->throughput, &p->why) < 0) goto out;
     script.size = data.size = 0;
     bool any_ok = s.points[0].status == OP_OK;
     latency_prepare(&script, &data, v, &s);
-    if (plot_draw(v, &latency_plot, &script, &data, &p->latency, &p->why) < 0 || !any_ok) goto out;
+    if (draw(v, &latency_plot, &script, &data, &p->latency, &p->why) < 0 || !any_ok) goto out;
     script.size = data.size = 0;
     quantiles_prepare(&script, &data, v);
-    plot_draw(v, &quantiles_plot, &script, &data, &p->quantiles, &p->why);
+    draw(v, &quantiles_plot, &script, &data, &p->quantiles, &p->why);
 out:
     buffer_free(&script);
     buffer_free(&data);

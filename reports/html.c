@@ -34,7 +34,7 @@ static void view_init(struct view *v, const struct report_input *in) {
     late_collect(v);
 }
 
-static void page_open(struct buffer *out, const char *verdict, const char *name) {
+void page_open(struct buffer *out, const char *verdict, const char *name) {
     /* The policy is the second lock: even if a text slipped through as markup, the page could load nothing. */
     buffer_printf(out, "<!DOCTYPE html>\n<html lang=en>\n<head>\n<meta charset=utf-8>\n"
                        "<meta name=viewport content=\"width=device-width, initial-scale=1\">\n"
@@ -48,8 +48,9 @@ static void page_open(struct buffer *out, const char *verdict, const char *name)
     buffer_printf(out, "</head>\n<body>\n");
 }
 
-static void plot_print(struct buffer *out, const struct buffer *svg, const char *title, const struct error *why) {
-    buffer_printf(out, "<div class=chart><h3>%s</h3>", title);
+void plot_print(struct buffer *out, const struct buffer *svg, const char *title, const struct error *why) {
+    buffer_printf(out, "<div class=chart>");
+    if (*title) buffer_printf(out, "<h3>%s</h3>", title);
     if (svg->size) {
         buffer_append(out, svg->data, svg->size);
     } else {
@@ -74,7 +75,7 @@ static void section_time(struct buffer *out, const struct view *v, const struct 
     buffer_printf(out, "</section>\n");
 }
 
-static void page_close(struct buffer *out) {
+void page_close(struct buffer *out) {
     buffer_printf(out, "<footer>Written by harrow. This file stands alone: it loads nothing.</footer>\n</main>\n%s%s",
                   page_script, picture_script);
     buffer_printf(out, "</body>\n</html>\n");

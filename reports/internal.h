@@ -124,6 +124,26 @@ struct plots {
 void plots_make(const struct view *v, struct plots *p);
 void plots_free(struct plots *p);
 
+/* What all plots share: they look alike, have script and data beside them, and follow the page's light and dark. */
+struct plot {
+    const char *name; /* of its files, without suffix: letters, digits and _ */
+    int height;
+    bool over_time; /* gets the page's cursor */
+};
+void plot_script_open(struct buffer *out, const struct plot *plot);
+/* A logarithmic axis ('x' or 'y') in milliseconds. */
+void plot_latency_axis(struct buffer *out, char axis, uint64_t least_ns, uint64_t most_ns);
+void plot_put_name(struct buffer *script, const char *name); /* of others' making: what could do harm becomes '?' */
+/* Writes NAME.gp and NAME.dat into folder, has gnuplot draw NAME.svg, and appends it, ready for the page. timeout_ms 0:
+ * the usual. -1: no plot, e says why. */
+int plot_draw(const char *folder, uint64_t timeout_ms, uint64_t end_ns, const struct plot *plot,
+              const struct buffer *script, const struct buffer *data, struct buffer *out, struct error *e);
+
+/* html.c: how every page begins and ends, and a plot on it, or why there is none. */
+void page_open(struct buffer *out, const char *verdict, const char *name);
+void page_close(struct buffer *out);
+void plot_print(struct buffer *out, const struct buffer *svg, const char *title, const struct error *why);
+
 /* child.c: runs `gnuplot -d script` in folder, killed when it takes longer. */
 int gnuplot_run(const char *folder, const char *script, uint64_t timeout_ms, struct error *e);
 

@@ -28,8 +28,8 @@ void driver_init(struct driver *d, const struct world_config *c);
 enum world_end driver_run(struct driver *d, uint32_t seconds, bool *settled);
 /* Judges the history as that of a key-value store; `why` is valid until the next call. */
 enum verdict driver_judge(const struct driver *d, const char **why);
-/* What is not as a run of correct code must be, NULL if nothing is: an invariant, an early end, nodes that do not agree,
- * the history (not with local reads, which may be stale). Valid until the next call. */
+/* What is not as a run of correct code must be, NULL if nothing is: an invariant, an early end, nodes that do not
+ * agree, the history (not with local reads, which may be stale). Valid until the next call. */
 const char *driver_complaint(const struct driver *d, enum world_end end, bool settled);
 void driver_free(struct driver *d);
 

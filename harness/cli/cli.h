@@ -27,6 +27,7 @@
 
 enum option { /* what a command takes; OPTION_BIT of struct command.options */
               OPTION_TARGET,
+              OPTION_TARGETS,
               OPTION_WORLD,
               OPTION_MUTANT,
               OPTION_SEED,
@@ -65,6 +66,7 @@ enum option { /* what a command takes; OPTION_BIT of struct command.options */
               OPTION_OUTPUT,
               OPTION_QUIET,
               OPTION_JSON,
+              OPTION_CSV,
               OPTIONS_COUNT,
 };
 #define OPTION_BIT(option) (UINT64_C(1) << (option))
@@ -78,8 +80,8 @@ struct cli { /* a parsed command line */
     const char *arguments[ARGUMENTS_MAX];
     size_t arguments_count;
     uint64_t given; /* mask of options that were there */
-    const char *target, *world, *mutant, *out, *junit, *write, *model, *consistency, *initial, *node, *trace, *nodes,
-        *mix, *output, *html;
+    const char *target, *targets, *world, *mutant, *out, *junit, *write, *model, *consistency, *initial, *node, *trace,
+        *nodes, *mix, *output, *html;
     enum history_format format, to;
     uint64_t seed, time_ns, for_ns, timeout_ns, seconds_ns;
     struct seed_range seeds;
@@ -89,7 +91,7 @@ struct cli { /* a parsed command line */
     size_t sets_count;
     uint32_t without;
     uint32_t ops_shown;
-    bool json, quiet, no_explain, no_report, no_invariants, keep_going, pcap, record;
+    bool json, csv, quiet, no_explain, no_report, no_invariants, keep_going, pcap, record;
     int argc; /* of a command with options of its own: the words from its name on */
     char **argv;
     char *words; /* what an option string (a pragma) was split into; owned */
@@ -145,6 +147,7 @@ int cli_source_check(const struct run_options *o, char **parameters, uint32_t *c
 /* place.c: finds a foreign target's file (o->adapter) and, for the local world, moves the process into namespaces: call
  * it before anything is open that must not be shared with the process that stays outside. */
 int cli_place(struct run_options *o, struct error *e);
+bool cli_is_bundled(const char *target);
 /* After a scenario was refused: names the target's own settings, if a --set was meant for one of them. */
 void cli_hint_settings(const struct run_options *o, struct error *e);
 
@@ -172,6 +175,8 @@ struct pool {
 int pool_run(const struct pool *p, struct error *e);
 /* The worker's part that all commands share: one run without a store. */
 void pool_run_scenario(struct runner *r, struct run_options *o, struct pool_report *out);
+/* The same, with what the run was like; run_result_free it. False: it was refused or broke, and there is nothing. */
+bool pool_run_keeping(struct runner *r, struct run_options *o, struct pool_report *out, struct run_result *result);
 bool pool_failed(const struct pool_report *r); /* invalid, refused or crashed */
 
 /* shrink.c: makes a failing run smaller while the same check still fails. */
@@ -205,6 +210,7 @@ void progress_line_clear(struct progress_line *p);
 int command_run(struct cli *c);
 int command_test(struct cli *c);
 int command_hunt(struct cli *c);
+int command_compare(struct cli *c);
 int command_replay(struct cli *c);
 int command_replay_node(struct cli *c); /* replay_node.c: the recording of one node (targets/node/record.h) */
 int command_check(struct cli *c);

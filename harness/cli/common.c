@@ -29,7 +29,7 @@ int cli_fail(int status, const struct cli *c, const struct error *e) {
 }
 
 FILE *cli_say(const struct cli *c) {
-    return c->json ? stderr : stdout;
+    return c->json || c->csv ? stderr : stdout;
 }
 
 int cli_verdict_status(enum verdict v) {

@@ -70,6 +70,31 @@ static const struct command hunt_command = {
     .arguments_max = 1,
     .run = command_hunt,
 };
+static const struct command compare_command = {
+    .name = "compare",
+    .arguments = "SCENARIO",
+    .doc = "targets side by side, under the same faults",
+    .help =
+        "Runs the scenario with the same seeds on each target, over all processors, and shows what each came to:\n"
+        "throughput, latencies by operation and region, availability, times to recover, messages, bytes, syncs and "
+        "CPU\n"
+        "time per operation, elections. Medians over the seeds, with the least and the greatest. Seeds: 1..5, unless\n"
+        "--seeds says otherwise. A target is what run takes, settings and all, or a mutant's id; --target\n"
+        "takes the list, too. With --quiet there is the table alone.\n"
+        "With --out DIR, which is made if need be: compare.html with plots, compare.csv, compare.json. With --world "
+        "local\n"
+        "one run goes on at a time, unless -j says otherwise, and each is stored there (or in ./store).\n"
+        "Where a run is not valid, that is said aloud, and the exit status is 1.\n\n"
+        "  harrow compare leader-kill --targets raft,multipaxos,epaxos\n"
+        "  harrow compare packet-storm --targets raft,epaxos --seeds 1..100 --time 30 --out storm\n"
+        "  harrow compare leader-kill --targets raft,raft/commit-old-term --csv > runs.csv\n"
+        "  harrow compare leader-kill --world local --targets etcd,etcd:reads=serializable --seeds 1..3\n",
+    .options = OPT(TARGETS) | OPT(TARGET) | OPT(WORLD) | OPT(TIME) | OPT(SET) | OPT(WITHOUT) | OPT(NO_INVARIANTS) |
+               COMMON | OPT(SEEDS) | OPT(JOBS) | OPT(OUT) | OPT(CSV),
+    .arguments_min = 1,
+    .arguments_max = 1,
+    .run = command_compare,
+};
 static const struct command replay_command = {
     .name = "replay",
     .arguments = "RUN|--node FILE",
@@ -258,25 +283,10 @@ static const struct command help_command = {
 };
 
 const struct command *const commands[] = {
-    &run_command,
-    &test_command,
-    &hunt_command,
-    &replay_command,
-    &check_command,
-    &convert_command,
-    &runs_command,
-    &show_command,
-    &report_command,
-    &scenarios_command,
-    &targets_command,
-    &mutants_command,
-    &models_command,
-    &doctor_command,
-    &bench_command,
-    &kv_command,
-    &node_command,
-    &help_command,
-    NULL,
+    &run_command,       &test_command,    &hunt_command,    &compare_command, &replay_command,
+    &check_command,     &convert_command, &runs_command,    &show_command,    &report_command,
+    &scenarios_command, &targets_command, &mutants_command, &models_command,  &doctor_command,
+    &bench_command,     &kv_command,      &node_command,    &help_command,    NULL,
 };
 
 const struct command *command_find(const char *name) {
@@ -304,7 +314,7 @@ void print_command_help(const struct command *k, FILE *out) {
         options_print(k->options, out);
     }
     if (k->run == command_run || k->run == command_test || k->run == command_hunt || k->run == command_check ||
-        k->run == command_replay)
+        k->run == command_replay || k->run == command_compare)
         fprintf(out, "\n%s", exit_statuses);
 }
 

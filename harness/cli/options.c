@@ -13,6 +13,7 @@ struct option_row {
 
 static const struct option_row rows[OPTIONS_COUNT] = {
     [OPTION_TARGET] = {"target", 't', "NAME", "the system under test: raft (the default), etcd:reads=serializable"},
+    [OPTION_TARGETS] = {"targets", 0, "A,B,...", "what to compare: targets with their settings, or mutants"},
     [OPTION_WORLD] = {"world", 'w', "NAME", "where it runs: sim (the default) or local"},
     [OPTION_MUTANT] = {"mutant", 'm', "ID", "plant a bug (harrow mutants)"},
     [OPTION_SEED] = {"seed", 's', "N", "decides everything; default: a random one, printed first"},
@@ -53,6 +54,7 @@ static const struct option_row rows[OPTIONS_COUNT] = {
     [OPTION_OUTPUT] = {"output", 'o', "FILE", "where to write; default: standard output"},
     [OPTION_QUIET] = {"quiet", 'q', NULL, "the verdict and how to replay it, no more"},
     [OPTION_JSON] = {"json", 0, NULL, "one JSON object on standard output"},
+    [OPTION_CSV] = {"csv", 0, NULL, "one line per target, seed and figure on standard output"},
 };
 
 void options_print(uint64_t mask, FILE *out) {
@@ -188,6 +190,7 @@ static int apply(struct cli *c, enum option o, char *value) {
     int failed = 0;
     switch (o) {
     case OPTION_TARGET: return set_text(&c->target, value);
+    case OPTION_TARGETS: return set_text(&c->targets, value);
     case OPTION_WORLD: return set_text(&c->world, value);
     case OPTION_MUTANT: return set_text(&c->mutant, value);
     case OPTION_OUT: return set_text(&c->out, value);
@@ -247,6 +250,7 @@ static int apply(struct cli *c, enum option o, char *value) {
     case OPTION_NO_EXPLAIN: c->no_explain = true; return 0;
     case OPTION_QUIET: c->quiet = true; return 0;
     case OPTION_JSON: c->json = true; return 0;
+    case OPTION_CSV: c->csv = true; return 0;
     case OPTIONS_COUNT: break;
     }
     return -1;

@@ -25,29 +25,44 @@ static int read_adapter(struct bytes *out, const char *path, struct error *e) {
     return 0;
 }
 
-static bool is_bundled(const char *name) {
+bool cli_is_bundled(const char *name) {
     const struct target_info *t = targets_all();
     while (t->name && strcmp(t->name, name) != 0) t++;
     return t->name != NULL;
 }
 
-/* *out is the file of a foreign target, NULL for another one. It lives as long as the process: a command names one
- * target. */
+struct adapter { /* the file of a foreign target, kept as long as the process lives */
+    char *name;
+    struct bytes text;
+    struct adapter *next;
+};
+
+static struct adapter *adapters;
+
+static const struct bytes *known_adapter(const char *file_name) {
+    const struct adapter *a = adapters;
+    while (a && strcmp(a->name, file_name) != 0) a = a->next;
+    return a ? &a->text : NULL;
+}
+
+static const struct bytes *keep_adapter(const char *file_name, struct bytes text) {
+    struct adapter *a = xcalloc(1, sizeof *a);
+    *a = (struct adapter){xstrdup(file_name), text, adapters};
+    adapters = a;
+    return &a->text;
+}
+
+/* *out is the file of a foreign target, NULL for another one. */
 static int find_adapter(const char *target, const struct bytes **out, struct error *e) {
-    static struct bytes adapter;
-    static char *adapter_of;
     char *file_name = xformat("%.*s", (int)foreign_name_size(target), target);
     char *embedded_name = xformat("targets/%s.lua", file_name);
     bool is_path = strchr(file_name, '/') || strstr(file_name, ".lua");
-    const struct embedded_file *file = is_path || is_bundled(file_name) ? NULL : embedded_find(embedded_name);
-    bool known = adapter_of && strcmp(adapter_of, file_name) == 0, foreign = file || is_path;
-    int failed = foreign && !known && is_path ? read_adapter(&adapter, file_name, e) : 0;
-    if (file && !known) adapter = bytes_of(file->text, file->size);
-    if (foreign && !failed && !known) {
-        free(adapter_of);
-        adapter_of = xstrdup(file_name);
-    }
-    *out = foreign && !failed ? &adapter : NULL;
+    const struct embedded_file *file = is_path || cli_is_bundled(file_name) ? NULL : embedded_find(embedded_name);
+    struct bytes text = file ? bytes_of(file->text, file->size) : (struct bytes){0};
+    int failed = 0;
+    *out = known_adapter(file_name);
+    if (!*out && is_path) failed = read_adapter(&text, file_name, e);
+    if (!*out && !failed && (file || is_path)) *out = keep_adapter(file_name, text);
     free(file_name);
     free(embedded_name);
     return failed;

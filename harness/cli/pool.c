@@ -207,29 +207,33 @@ out:
     return failed;
 }
 
-void pool_run_scenario(struct runner *r, struct run_options *o, struct pool_report *out) {
-    struct run_result result;
+bool pool_run_keeping(struct runner *r, struct run_options *o, struct pool_report *out, struct run_result *result) {
     struct error e = {{0}};
-    int status = runner_run(r, o, &result, &e);
+    int status = runner_run(r, o, result, &e);
     if (status) {
         out->refused = status == EXIT_USAGE;
         out->crashed = !out->refused;
         out->verdict = VERDICT_UNKNOWN;
         snprintf(out->check, sizeof out->check, "%s", out->refused ? "scenario" : "internal-error");
         snprintf(out->why, sizeof out->why, "%s", e.text);
-        return;
+        return false;
     }
-    const struct check_result *decides = run_deciding_check(&result);
-    out->verdict = result.verdict;
+    const struct check_result *decides = run_deciding_check(result);
+    out->verdict = result->verdict;
     out->interrupted = o->interrupted && *o->interrupted;
-    out->fault_kinds = result.fault_kinds;
-    out->ops_ok = result.ops_ok;
-    out->events = result.events;
-    out->trace_hash = result.trace_hash;
-    out->end_ns = (uint64_t)(result.virtual_seconds * (double)NS_PER_S);
-    out->wall_seconds = result.wall_seconds;
+    out->fault_kinds = result->fault_kinds;
+    out->ops_ok = result->ops_ok;
+    out->events = result->events;
+    out->trace_hash = result->trace_hash;
+    out->end_ns = (uint64_t)(result->virtual_seconds * (double)NS_PER_S);
+    out->wall_seconds = result->wall_seconds;
     snprintf(out->check, sizeof out->check, "%s", decides ? decides->name : "");
-    snprintf(out->why, sizeof out->why, "%s", result.why);
-    snprintf(out->run, sizeof out->run, "%s", result.run_id);
-    run_result_free(&result);
+    snprintf(out->why, sizeof out->why, "%s", result->why);
+    snprintf(out->run, sizeof out->run, "%s", result->run_id);
+    return true;
+}
+
+void pool_run_scenario(struct runner *r, struct run_options *o, struct pool_report *out) {
+    struct run_result result;
+    if (pool_run_keeping(r, o, out, &result)) run_result_free(&result);
 }

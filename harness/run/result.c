@@ -109,25 +109,17 @@ static void add_seconds(struct buffer *out, uint64_t ns) {
     if (size > 1) buffer_append(out, fraction, size);
 }
 
-void run_replay_command(const struct run_options *o, struct buffer *out) {
-    buffer_printf(out, "harrow run");
-    add_word(out, o->scenario_name);
-    buffer_printf(out, " --target");
-    add_word(out, o->target);
-    if (strcmp(o->world, "sim") != 0) {
-        buffer_printf(out, " --world");
-        add_word(out, o->world);
-    }
-    buffer_printf(out, " --seed %llu", (unsigned long long)o->seed);
+static void add_option(struct buffer *out, const char *option, const char *value) {
+    buffer_printf(out, " %s", option);
+    add_word(out, value);
+}
+
+static void add_settings(const struct run_options *o, struct buffer *out) {
     if (o->time_ns) add_seconds(out, o->time_ns);
-    if (o->mutant && *o->mutant) {
-        buffer_printf(out, " --mutant");
-        add_word(out, o->mutant);
-    }
+    if (o->mutant && *o->mutant) add_option(out, "--mutant", o->mutant);
     for (size_t i = 0; i < o->sets_count; i++) {
         char *pair = xformat("%s=%s", o->sets[i].key, o->sets[i].value);
-        buffer_printf(out, " --set");
-        add_word(out, pair);
+        add_option(out, "--set", pair);
         free(pair);
     }
     for (int k = 0, n = 0; k < FAULT_KINDS; k++)
@@ -138,6 +130,26 @@ void run_replay_command(const struct run_options *o, struct buffer *out) {
     if (o->record) buffer_printf(out, " --record");
     buffer_append(out, "", 1);
     out->size--;
+}
+
+void run_replay_command(const struct run_options *o, struct buffer *out) {
+    buffer_printf(out, "harrow run");
+    add_word(out, o->scenario_name);
+    add_option(out, "--target", o->target);
+    if (strcmp(o->world, "sim") != 0) add_option(out, "--world", o->world);
+    buffer_printf(out, " --seed %llu", (unsigned long long)o->seed);
+    add_settings(o, out);
+}
+
+void run_compare_command(const struct run_options *o, const char *targets, uint64_t last_seed, struct buffer *out) {
+    struct run_options all = *o;
+    all.mutant = "";
+    buffer_printf(out, "harrow compare");
+    add_word(out, o->scenario_name);
+    add_option(out, "--targets", targets);
+    if (strcmp(o->world, "sim") != 0) add_option(out, "--world", o->world);
+    buffer_printf(out, " --seeds %llu..%llu", (unsigned long long)o->seed, (unsigned long long)last_seed);
+    add_settings(&all, out);
 }
 
 void run_result_free(struct run_result *r) {

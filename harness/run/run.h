@@ -67,6 +67,8 @@ void run_result_json(const struct run_result *r, const struct run_options *o,
                      struct buffer *out); /* DESIGN: run --json */
 /* The exact command that runs this again; NUL-terminated, the NUL not counted. */
 void run_replay_command(const struct run_options *o, struct buffer *out);
+/* The same of a comparison, from the seed of `o` on. */
+void run_compare_command(const struct run_options *o, const char *targets, uint64_t last_seed, struct buffer *out);
 /* The first check that is not valid and decides the verdict; NULL when all are valid. */
 const struct check_result *run_deciding_check(const struct run_result *r);
 

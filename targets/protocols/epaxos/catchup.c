@@ -68,7 +68,7 @@ void catchup_on_tick(struct epaxos *e, struct effects *fx) {
     send_state(e, fx);
     if (e->installing) return;
     if (e->receiving && e->now < e->receive_deadline_ns) {
-        epaxos_request_chunk(e, fx);
+        if (e->now - e->receive_asked_ns >= e->c.election_timeout_ns / 2) epaxos_ask_for_less(e, fx);
         return;
     }
     if (e->receiving) {

@@ -117,13 +117,16 @@ struct epaxos {
 
     bool receiving, installing;
     uint8_t receive_from;
-    struct receiver receiver; /* the term is 1, of no meaning here */
-    uint64_t receive_deadline_ns;
+    struct receiver receiver;                       /* the term is 1, of no meaning here */
+    uint32_t receive_window;                        /* chunks to ask for at once */
+    uint64_t receive_asked_ns, receive_deadline_ns; /* or got a chunk since; then it gives up */
+    uint64_t serving_until_ns;                      /* another is being sent the present snapshot */
 
     uint64_t fast_commits, slow_commits; /* of commands, decided here */
     uint64_t refused_messages;
     uint8_t refused_from;
     uint32_t commands_used, commands_live, commands_capacity;
+    uint64_t executed_bytes; /* of commands, since the last snapshot was begun */
 
     struct instance *instances; /* row after row */
     struct frame *frames;
@@ -242,7 +245,8 @@ void catchup_on_fetch(struct epaxos *e, uint8_t from, const struct epaxos_messag
 void epaxos_maybe_snapshot(struct epaxos *e, struct effects *fx);
 void epaxos_on_snapshot_taken(struct epaxos *e, uint64_t index, struct effects *fx);
 void epaxos_on_offer(struct epaxos *e, uint8_t from, const struct epaxos_message *m, struct effects *fx);
-void epaxos_request_chunk(struct epaxos *e, struct effects *fx); /* the next one, of whoever offered */
+/* A chunk is missing: lost, or overtaken. Of what comes behind it nothing can be used. */
+void epaxos_ask_for_less(struct epaxos *e, struct effects *fx);
 void epaxos_on_request(struct epaxos *e, uint8_t from, const struct epaxos_message *m, struct effects *fx);
 void epaxos_on_chunk(struct epaxos *e, uint8_t from, const struct epaxos_message *m, struct effects *fx);
 void epaxos_on_installed(struct epaxos *e, uint64_t index, struct bytes header, struct effects *fx);

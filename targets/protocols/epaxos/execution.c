@@ -35,6 +35,7 @@ static void execute(struct epaxos *e, struct instance *i, struct effects *fx) {
     effect->instance = epaxos_name(i->id);
     effect->entry_kind = i->entry_kind;
     if (i->entry_kind == ENTRY_COMMAND) effect->bytes = epaxos_command(e, i);
+    e->executed_bytes += effect->bytes.size;
     effect->token = i->token;
     i->token = 0;
     i->status = EPAXOS_EXECUTED;

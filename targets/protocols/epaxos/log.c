@@ -159,10 +159,9 @@ static void compact_commands(struct epaxos *e) {
 }
 
 void epaxos_tidy(struct epaxos *e) {
-    if (epaxos_has_room(e, 2 * (size_t)e->c.limits.message_bytes_max)) return;
     for (uint8_t r = 0; r < e->c.nodes; r++)
-        while (e->commands_live > e->commands_capacity / 2 && may_drop(e, r)) drop_first(e, r);
-    compact_commands(e);
+        while (e->commands_live > e->commands_capacity / 4 && may_drop(e, r)) drop_first(e, r);
+    if (!epaxos_has_room(e, 2 * (size_t)e->c.limits.message_bytes_max)) compact_commands(e);
 }
 
 /* --- records ------------------------------------------------------------------------------------------------------ */

@@ -3,7 +3,7 @@
  * take it back. */
 #include "targets/protocols/epaxos/epaxos_internal.h"
 
-enum { CHUNK_FRAME = 96, CHUNKS_AT_ONCE = 32 };
+enum { CHUNK_FRAME = 96, WINDOW_MAX = 32 /* chunks under way at once */ };
 
 /* Records kept behind a snapshot: others fetch what they tell, and a restart knows what interferes with what. */
 uint64_t epaxos_keep_from(const struct epaxos *e) {
@@ -22,21 +22,25 @@ void epaxos_rewrite_live(struct epaxos *e, uint64_t keep_from, struct effects *f
         }
 }
 
-static bool is_crowded(const struct epaxos *e) {
-    if (e->commands_live > e->commands_capacity / 2) return true;
+/* What is executed and in no snapshot keeps its place: more than this many eighths of a row, half as many of the area
+ * of commands. */
+static bool is_crowded(const struct epaxos *e, uint32_t eighths) {
+    if (e->executed_bytes > e->commands_capacity / 16 * eighths) return true;
     for (uint8_t r = 0; r < e->c.nodes; r++)
-        if (e->rows[r].high - e->rows[r].base > e->row_size / 4 * 3) return true;
+        if (e->rows[r].frontier - e->snapshot_frontier[r] > e->row_size / 8 * eighths) return true;
     return false;
 }
 
 void epaxos_maybe_snapshot(struct epaxos *e, struct effects *fx) {
     uint64_t since = e->applied - e->snapshot_index;
     if (e->c.snapshot_entries == 0 || e->snapshot_pending || e->installing || e->receiving || since == 0) return;
-    bool due = since >= e->c.snapshot_entries || e->snapshot_wanted ||
-               (since >= e->c.snapshot_entries / 4 + 1 && is_crowded(e));
+    /* A newer one would start a transfer anew: under load, for ever. */
+    bool serves = e->now < e->serving_until_ns;
+    bool due = e->snapshot_wanted || (since >= e->c.snapshot_entries && !serves) || is_crowded(e, serves ? 5 : 3);
     if (!due) return;
     e->snapshot_pending = true;
     e->snapshot_wanted = false;
+    e->executed_bytes = 0;
     uint64_t keep_from = epaxos_keep_from(e);
     epaxos_rewrite_live(e, keep_from, fx);
     struct writer w = effects_scratch(fx);
@@ -58,11 +62,19 @@ void epaxos_on_snapshot_taken(struct epaxos *e, uint64_t index, struct effects *
 
 /* --- sending and receiving ---------------------------------------------------------------------------------------- */
 
-void epaxos_request_chunk(struct epaxos *e, struct effects *fx) {
-    struct epaxos_message m = {
-        .kind = EPAXOS_SNAPSHOT_REQUEST, .index = e->receiver.index, .offset = e->receiver.offset};
+static void request_chunk(struct epaxos *e, struct effects *fx) {
+    struct epaxos_message m = {.kind = EPAXOS_SNAPSHOT_REQUEST,
+                               .index = e->receiver.index,
+                               .offset = e->receiver.offset,
+                               .count = e->receive_window};
     for (uint8_t r = 0; r < e->c.nodes; r++) m.vector[r] = e->rows[r].ceiling;
+    e->receive_asked_ns = e->now;
     epaxos_send(e, e->receive_from, &m, 0, fx);
+}
+
+void epaxos_ask_for_less(struct epaxos *e, struct effects *fx) {
+    e->receive_window = 1;
+    request_chunk(e, fx);
 }
 
 void epaxos_on_offer(struct epaxos *e, uint8_t from, const struct epaxos_message *m, struct effects *fx) {
@@ -71,8 +83,9 @@ void epaxos_on_offer(struct epaxos *e, uint8_t from, const struct epaxos_message
     e->receiving = true;
     e->receive_from = from;
     e->receiver = (struct receiver){0};
+    e->receive_window = 1;
     e->receive_deadline_ns = e->now + 2 * e->c.election_timeout_ns;
-    epaxos_request_chunk(e, fx);
+    request_chunk(e, fx);
 }
 
 /* `left`: how many more come without being asked for. Returns the size of what was sent. */
@@ -98,8 +111,9 @@ void epaxos_on_request(struct epaxos *e, uint8_t from, const struct epaxos_messa
         epaxos_maybe_snapshot(e, fx);
         return;
     }
+    e->serving_until_ns = e->now + e->c.election_timeout_ns;
     uint64_t offset = m->index == fx->snapshot_index ? m->offset : 0;
-    for (uint32_t left = CHUNKS_AT_ONCE; left > 0 && offset < fx->snapshot.size; left--)
+    for (uint32_t left = m->count < WINDOW_MAX ? m->count : WINDOW_MAX; left > 0 && offset < fx->snapshot.size; left--)
         offset += send_chunk(e, from, offset, left - 1, fx);
 }
 
@@ -113,17 +127,21 @@ void epaxos_on_chunk(struct epaxos *e, uint8_t from, const struct epaxos_message
     } else if (m->index != e->receiver.index) {
         return;
     }
+    bool gap = m->index == e->receiver.index && m->offset > e->receiver.offset;
+    if (gap && e->receive_window > 1) epaxos_ask_for_less(e, fx);
     if (chunk_judge(&e->receiver, m->index, 1, m->offset, m->data.size) != CHUNK_WANTED) return;
     uint64_t keep_from = epaxos_keep_from(e);
     if (m->last) epaxos_rewrite_live(e, keep_from, fx);
     chunk_take(&e->receiver, m->data, m->last, fx)->token = keep_from;
+    e->receive_asked_ns = e->now;
     e->receive_deadline_ns = e->now + 2 * e->c.election_timeout_ns;
     if (m->last) {
         e->log_first = keep_from;
         e->receiving = false;
         e->installing = true;
     } else if (m->count == 0) {
-        epaxos_request_chunk(e, fx);
+        if (e->receive_window < WINDOW_MAX) e->receive_window *= 2;
+        request_chunk(e, fx);
     }
 }
 

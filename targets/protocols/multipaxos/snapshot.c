@@ -2,8 +2,8 @@
  * receiving it. A receiver keeps its records of later slots. */
 #include "targets/protocols/multipaxos/multipaxos_internal.h"
 
-/* A part of the window: so much may be applied while a follower is being sent the last snapshot. */
-enum { APPLIED_SHARE = 4 };
+/* A part of the log: so much is more since the last compaction. */
+enum { GROWN_SHARE = 4 };
 
 /* A live follower is being sent the present snapshot. A newer one would start that anew: under load, for ever. */
 static bool sends_snapshot(const struct multipaxos *p) {
@@ -19,12 +19,12 @@ static bool sends_snapshot(const struct multipaxos *p) {
 static bool snapshot_due(const struct multipaxos *p) {
     if (p->c.snapshot_entries == 0 || p->snapshot_pending || p->installing) return false;
     uint32_t used = slots_used(&p->slots);
-    bool more = p->slots.last - p->compacted_at > p->c.limits.log_entries_max / APPLIED_SHARE;
+    bool more = p->slots.last - p->compacted_at > p->c.limits.log_entries_max / GROWN_SHARE;
     if (used > CROWDED_SHARE && more) return true; /* elections fill the log, too, and apply nothing */
     if (p->applied == p->snapshot_index) return false;
+    if (sends_snapshot(p)) return p->applied - p->slots.base > p->slots.window / 2;
     if (used > FULL_SHARE && p->slots.last - p->compacted_at > (p->slots.last - p->slots.first) / 2) return true;
-    uint64_t every = p->c.snapshot_entries, most = p->slots.window / APPLIED_SHARE;
-    return p->applied - p->snapshot_index >= (every < most && sends_snapshot(p) ? most : every);
+    return p->applied - p->snapshot_index >= p->c.snapshot_entries;
 }
 
 /* The slots below the snapshot that are kept for replicas that lag a little. */

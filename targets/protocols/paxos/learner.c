@@ -44,5 +44,6 @@ void px_on_chosen(struct paxos *p, uint8_t from, const struct paxos_message *m, 
         px_apply(p, fx);
         px_slot_resolved(p, fx);
     }
-    if (m->commit > p->commit && (p->commit > before || !p->fetched)) px_fetch(p, from, fx);
+    bool behind = m->commit > p->commit && !px_receives_from_another(p, from);
+    if (behind && (p->commit > before || !p->fetched)) px_fetch(p, from, fx);
 }

@@ -75,6 +75,9 @@ struct paxos {
     uint64_t snapshot_base, snapshot_keep_from, compacted_at;
     bool fetched; /* asked since the last gossip */
     struct receiver receiver;
+    uint8_t receive_from;
+    uint64_t receive_deadline_ns; /* then another may send one */
+    uint64_t serving_until_ns;    /* another is being sent the present snapshot */
     bool installing;
     uint64_t installing_keep_from;
     uint64_t refused_messages;
@@ -132,6 +135,8 @@ void px_on_gossip_timer(struct paxos *p, struct effects *fx);
 void px_snapshot_maybe(struct paxos *p, struct effects *fx); /* asks for one if it is due */
 void px_on_snapshot_taken(struct paxos *p, uint64_t index);
 void px_send_chunk(struct paxos *p, uint8_t to, uint64_t offset, struct effects *fx);
+/* Chunks come from one replica at a time: the snapshots of others are other ones, each of which would begin anew. */
+bool px_receives_from_another(const struct paxos *p, uint8_t from);
 void px_on_snapshot(struct paxos *p, uint8_t from, const struct paxos_message *m, struct effects *fx);
 void px_on_installed(struct paxos *p, uint64_t index, struct effects *fx);
 

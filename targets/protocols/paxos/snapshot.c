@@ -8,8 +8,11 @@ static bool snapshot_due(const struct paxos *p) {
     bool more = p->slots.last - p->compacted_at > (p->slots.last - p->slots.first) / 2;
     if (used > CROWDED_SHARE && more) return true; /* promises fill the log, too, and apply nothing */
     if (p->applied == p->snapshot_index) return false;
+    uint64_t held = p->applied - p->slots.base;
+    /* A newer one would start a transfer anew: under load, for ever. */
+    if (p->now < p->serving_until_ns) return held > p->slots.window / 4 * 3;
     return (used > FULL_SHARE && more) || p->applied - p->snapshot_index >= p->c.snapshot_entries ||
-           p->applied - p->slots.base > p->slots.window / 2;
+           held > p->slots.window / 2;
 }
 
 void px_snapshot_maybe(struct paxos *p, struct effects *fx) {
@@ -35,6 +38,7 @@ void px_on_snapshot_taken(struct paxos *p, uint64_t index) {
 void px_send_chunk(struct paxos *p, uint8_t to, uint64_t offset, struct effects *fx) {
     if (fx->snapshot_index == 0) return;
     if (offset > fx->snapshot.size) offset = 0;
+    p->serving_until_ns = p->now + p->c.election_timeout_ns;
     bool last;
     struct bytes data = chunk_at(fx, offset, p->c.limits.message_bytes_max - MESSAGE_FRAME_BYTES, &last);
     struct paxos_message m = {.kind = PAXOS_SNAPSHOT,
@@ -57,7 +61,12 @@ static void forget_batch(struct paxos *p, uint64_t index, struct effects *fx) {
     q->batch_count = q->batch_bytes = 0;
 }
 
+bool px_receives_from_another(const struct paxos *p, uint8_t from) {
+    return p->receiver.offset > 0 && p->receive_from != from && p->now < p->receive_deadline_ns;
+}
+
 static void take_chunk(struct paxos *p, uint8_t from, const struct paxos_message *m, struct effects *fx) {
+    p->receive_deadline_ns = p->now + 2 * p->c.election_timeout_ns;
     if (m->last) p->installing_keep_from = slots_keep_from(&p->slots, m->slot, fx);
     struct effect *e = chunk_take(&p->receiver, m->data, m->last, fx);
     if (!m->last) {
@@ -70,7 +79,8 @@ static void take_chunk(struct paxos *p, uint8_t from, const struct paxos_message
 }
 
 void px_on_snapshot(struct paxos *p, uint8_t from, const struct paxos_message *m, struct effects *fx) {
-    if (p->installing || p->snapshot_pending || m->slot <= p->commit) return;
+    if (p->installing || p->snapshot_pending || m->slot <= p->commit || px_receives_from_another(p, from)) return;
+    p->receive_from = from;
     switch (chunk_judge(&p->receiver, m->slot, m->ballot, m->offset, m->data.size)) {
     case CHUNK_WANTED: take_chunk(p, from, m, fx); break;
     case CHUNK_NOT_NEXT:
