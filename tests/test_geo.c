@@ -130,7 +130,7 @@ static void multipaxos_costs_the_way_to_the_leader_and_its_majority(void **state
     a_leader_costs_the_way_to_it_and_its_majority("multipaxos");
 }
 
-/* Any replica leads, and without conflicts one round to the nearest of a fast quorum is all; reads are commands, too. */
+/* Any replica leads, and without conflicts one round to the nearest of a fast quorum is all; reads are commands. */
 static void epaxos_costs_the_nearest_fast_quorum(void **state) {
     (void)state;
     const uint32_t fast_quorum = FAULTY + (FAULTY + 1) / 2;
@@ -167,7 +167,7 @@ static void a_read_at_a_leader_costs_what_a_write_does(void **state) {
     }
 }
 
-/* --- what else regions mean ------------------------------------------------------------------------------------------ */
+/* --- what else regions mean ----------------------------------------------------------------------------------- */
 
 static void a_target_without_leaders_says_that_none_can_be_placed(void **state) {
     (void)state;
