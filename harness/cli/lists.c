@@ -22,10 +22,10 @@ static void scenario_row(struct cli *c, const struct embedded_file *file, json_t
                                         json_text(k ? k->doc : e.text), "nodes", (json_int_t)(k ? k->world.nodes : 0),
                                         "time", k ? (double)k->time_ns / (double)NS_PER_S : 0.0));
     else if (k)
-        printf("%-18s %2u nodes %5.0f s  %s\n", name, k->world.nodes, (double)k->time_ns / (double)NS_PER_S,
+        printf("%-21s %2u nodes %5.0f s  %s\n", name, k->world.nodes, (double)k->time_ns / (double)NS_PER_S,
                k->doc ? k->doc : "");
     else
-        printf("%-18s does not load: %s\n", name, e.text);
+        printf("%-21s does not load: %s\n", name, e.text);
     free(name);
     if (s) script_free(s);
 }
