@@ -43,6 +43,8 @@ local f = {
   applied = ProtoField.uint64("harrow.applied", "Applied"),
   last_index = ProtoField.uint64("harrow.last_index", "Last index"),
   state_hash = ProtoField.uint64("harrow.state_hash", "State hash", base.HEX),
+  fast_commits = ProtoField.uint64("harrow.fast_commits", "Commits in one round trip"),
+  slow_commits = ProtoField.uint64("harrow.slow_commits", "Commits in more"),
   reason = ProtoField.string("harrow.reason", "Reason"),
   kind = ProtoField.uint8("harrow.raft.kind", "Kind", base.DEC, kinds),
   pre_vote = ProtoField.bool("harrow.raft.pre_vote", "Pre-vote", 8, nil, 0x01),
@@ -268,7 +270,9 @@ local payloads = {
     c:node(f.leader)
     c:u8(f.serving)
     local term = c:u64(f.term)
-    for _, field in ipairs({ f.commit, f.applied, f.last_index, f.state_hash }) do c:u64(field) end
+    for _, field in ipairs({ f.commit, f.applied, f.last_index, f.state_hash, f.fast_commits, f.slow_commits }) do
+      c:u64(field)
+    end
     c:bytes(f.reason)
     return node .. " " .. (roles[role] or "?") .. " of term " .. tostring(term)
   end,
