@@ -1,6 +1,6 @@
--- Nearly everybody wants the same key: what commutes elsewhere does not commute here. A protocol that orders all commands
--- does not notice; one that orders only what interferes loses its short way. Now and then a node restarts, and its
--- commands are finished by others.
+-- Nearly everybody wants the same key: what commutes elsewhere does not commute here. A protocol that orders all
+-- commands does not notice; one that orders only what interferes loses its short way. Now and then a node restarts, and
+-- its commands are finished by others.
 --   harrow run hot-key --target epaxos --set conflict=1
 local conflict = param("conflict", 0.8) -- the share of operations on that key
 

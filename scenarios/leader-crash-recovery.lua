@@ -1,6 +1,6 @@
--- How long a cluster is without a leader when it crashes: until the others notice, and until one of them leads. The run's
--- log has a line for each; what clients felt is in the report. Both follow the election timeout, which is the price of
--- noticing a crash early: with a short one a slow link looks like a crash.
+-- How long a cluster is without a leader when it crashes: until the others notice, and until one of them leads. The
+-- run's log has a line for each; what clients felt is in the report. Both follow the election timeout: a short one
+-- notices a crash early, and takes a slow link for one.
 --   for t in 0.15 0.3 1; do harrow run leader-crash-recovery --set election_timeout=$t; done
 -- A target without leaders loses a random node instead.
 local election_timeout = param("election_timeout", 0.3)

@@ -1,5 +1,5 @@
--- A whole region is lost and comes back: cut off with its clients, or without power. Two regions have two nodes each and
--- the third has one, so whichever goes, a majority is left; clients of a region without power go to the next one.
+-- A whole region is lost and comes back: cut off with its clients, or without power. Two regions have two nodes each
+-- and the third has one, so whichever goes, a majority is left; clients of a region without power go to the next one.
 --   harrow run region-loss --set region=eu --set loss=power
 local region = param("region", "any") -- which one; "any": another one each time
 local loss = param("loss", "any") -- "cut", "power", or either

@@ -54,13 +54,8 @@ static double median_ms(const struct history *h, const struct regions *r, uint32
     return median;
 }
 
-static void run(const char *target, const char *leader, const char *from, const char *clients, struct outcome *out) {
-    const struct script_set sets[] = {{"jitter", "0"},    {"sync", "0"},  {"conflict", "0"},    {"time", "40"},
-                                      {"leader", leader}, {"from", from}, {"clients", clients}, {"min_ops", "50"}};
-    struct error e = {{0}};
-    char *name = NULL;
-    struct bytes text;
-    assert_int_equal(script_find("geo-5", &name, &text, &e), 0);
+static struct runner *run_scenario(const char *name, struct bytes text, const char *target,
+                                   const struct script_set *sets, size_t sets_count, struct run_result *result) {
     struct run_options o = {.scenario_name = name,
                             .scenario_text = text,
                             .target = target,
@@ -68,12 +63,33 @@ static void run(const char *target, const char *leader, const char *from, const 
                             .mutant = "",
                             .seed = 1,
                             .sets = sets,
-                            .sets_count = sizeof sets / sizeof *sets,
+                            .sets_count = sets_count,
                             .invariants = true};
+    struct error e = {{0}};
     struct runner *r = runner_new();
+    if (runner_run(r, &o, result, &e)) fail_msg("%s", e.text);
+    if (result->verdict != VERDICT_VALID) fail_msg("%s on %s: %s", name, target, result->why);
+    return r;
+}
+
+/* geo-5 without anything that is not a distance. */
+static struct runner *run_geo(const char *target, const char *leader, const char *from, const char *clients,
+                              struct run_result *result) {
+    const struct script_set sets[] = {{"jitter", "0"},    {"sync", "0"},  {"conflict", "0"},    {"time", "40"},
+                                      {"leader", leader}, {"from", from}, {"clients", clients}, {"min_ops", "50"}};
+    struct error e = {{0}};
+    char *name = NULL;
+    struct bytes text;
+    assert_int_equal(script_find("geo-5", &name, &text, &e), 0);
+    struct runner *r = run_scenario(name, text, target, sets, sizeof sets / sizeof *sets, result);
+    free((void *)(uintptr_t)text.data);
+    free(name);
+    return r;
+}
+
+static void run(const char *target, const char *leader, const char *from, const char *clients, struct outcome *out) {
     struct run_result result;
-    if (runner_run(r, &o, &result, &e)) fail_msg("%s", e.text);
-    if (result.verdict != VERDICT_VALID) fail_msg("%s with its leader in %s: %s", target, leader, result.why);
+    struct runner *r = run_geo(target, leader, from, clients, &result);
     assert_int_equal(result.regions.count, REGIONS);
     for (uint32_t i = 0; i < REGIONS; i++) {
         assert_string_equal(result.regions.name[i], names[i]);
@@ -82,8 +98,6 @@ static void run(const char *target, const char *leader, const char *from, const 
     }
     run_result_free(&result);
     runner_free(r);
-    free((void *)(uintptr_t)text.data);
-    free(name);
 }
 
 static void within_a_percent(double actual_ms, double expected_ms, const char *what, const char *leader,
@@ -116,7 +130,7 @@ static void multipaxos_costs_the_way_to_the_leader_and_its_majority(void **state
     a_leader_costs_the_way_to_it_and_its_majority("multipaxos");
 }
 
-/* Any replica leads, and without conflicts one round to the nearest of a fast quorum is all; reads are commands, too. */
+/* Any replica leads, and without conflicts one round to the nearest of a fast quorum is all; reads are commands. */
 static void epaxos_costs_the_nearest_fast_quorum(void **state) {
     (void)state;
     const uint32_t fast_quorum = FAULTY + (FAULTY + 1) / 2;
@@ -153,6 +167,53 @@ static void a_read_at_a_leader_costs_what_a_write_does(void **state) {
     }
 }
 
+/* --- what else regions mean ----------------------------------------------------------------------------------- */
+
+static void a_target_without_leaders_says_that_none_can_be_placed(void **state) {
+    (void)state;
+    static const char *const targets[] = {"paxos", "epaxos", "raft"};
+    for (uint32_t t = 0; t < 3; t++) {
+        struct run_result result;
+        struct runner *r = run_geo(targets[t], "eu", "all", "5", &result);
+        const struct history *h = runner_history(r);
+        bool said = false;
+        for (uint32_t i = 0; i < h->samples_count; i++)
+            said |= h->samples[i].kind == SAMPLE_LOG &&
+                    strstr(history_text(h, h->samples[i].text), "this target has no leader");
+        assert_int_equal(said, strcmp(targets[t], "raft") != 0);
+        run_result_free(&result);
+        runner_free(r);
+    }
+}
+
+/* Cut from 10 to 20 s: its clients find nobody who can answer, the others do not notice much. */
+static void a_lost_region_takes_its_clients_along(void **state) {
+    (void)state;
+    static const char text[] =
+        "return { nodes = 3, time = 30, workload = register { clients = 4, think = 0.1, mix = { write = 1 } },\n"
+        "  cluster = { leader = 'us' }, client = { try_timeout = 0.5, timeout = 1 },\n"
+        "  network = { regions = { names = { 'us', 'eu' }, placement = { 'us', 'us', 'eu' },\n"
+        "    rtt = { { 0.001, 0.08 }, { 0.08, 0.001 } } } },\n"
+        "  nemesis = function(cluster)\n"
+        "    sleep(10)\n"
+        "    cluster:during(partition.region('eu'), 10)\n"
+        "  end }\n";
+    static const char *const targets[] = {"raft", "multipaxos", "paxos", "epaxos"};
+    for (uint32_t t = 0; t < 4; t++) {
+        struct run_result result;
+        struct runner *r = run_scenario("lost.lua", bytes_str(text), targets[t], NULL, 0, &result);
+        const struct history *h = runner_history(r);
+        uint32_t answered[2] = {0};
+        for (uint32_t op = 0; op < h->count; op++)
+            answered[regions_of_process(&result.regions, h->process[op])] +=
+                h->status[op] == OP_OK && h->invoke_ns[op] > 10 * NS_PER_S && h->complete_ns[op] < 20 * NS_PER_S;
+        assert_int_equal(answered[1], 0);
+        assert_in_range(answered[0], 50, UINT32_MAX);
+        run_result_free(&result);
+        runner_free(r);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(raft_costs_the_way_to_the_leader_and_its_majority),
@@ -160,6 +221,8 @@ int main(void) {
         cmocka_unit_test(epaxos_costs_the_nearest_fast_quorum),
         cmocka_unit_test(paxos_costs_two_rounds_where_nobody_duels),
         cmocka_unit_test(a_read_at_a_leader_costs_what_a_write_does),
+        cmocka_unit_test(a_target_without_leaders_says_that_none_can_be_placed),
+        cmocka_unit_test(a_lost_region_takes_its_clients_along),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

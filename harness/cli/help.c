@@ -185,11 +185,19 @@ static const struct command targets_command = {
     .name = "targets", .arguments = "", .doc = "what can be tested", .options = OPT(JSON), .run = command_targets};
 static const struct command mutants_command = {
     .name = "mutants",
-    .arguments = "",
-    .doc = "the bugs that can be planted",
-    .help = "Each is a bug that a real system had, planted into correct code. \"see it\": clients can.\n\n"
-            "  harrow hunt power-loss --mutant raft/no-vote-fsync --for 60\n",
-    .options = OPT(JSON),
+    .arguments = "[ID|PROTOCOL...]",
+    .doc = "the bugs that can be planted, and what finds them",
+    .help =
+        "Each is a bug that a real system had, planted into correct code. \"see it\": clients can.\n"
+        "--hunt plays the scenario of each with seeds from 1 on until one fails, at most --for seconds (60), first\n"
+        "with the online invariants, then by the history and the nodes' states alone, and tells the seed, the\n"
+        "seconds and what caught it. The seeds are the same everywhere, the seconds are not.\n\n"
+        "  harrow hunt power-loss --mutant raft/no-vote-fsync --for 60\n"
+        "  harrow mutants --hunt --markdown\n"
+        "  harrow mutants raft epaxos/one-ballot --hunt --for 600 --json\n\n"
+        "Exit status with --hunt: 0 each was caught, 1 one was not, 2 interrupted, 255 a run broke harrow.\n",
+    .options = OPT(JSON) | OPT(HUNT) | OPT(MARKDOWN) | OPT(FOR) | OPT(JOBS),
+    .arguments_max = ARGUMENTS_MAX,
     .run = command_mutants};
 static const struct command models_command = {
     .name = "models", .arguments = "", .doc = "the models for check", .options = OPT(JSON), .run = command_models};
