@@ -312,7 +312,7 @@ expect_says "and the model that was taken is in the JSON" "$out" '"model": "regi
 
 expect_refused "no command at all" 'harrow run'
 expect_refused "an unknown command" 'did you mean "run"' rnu calm.lua
-expect_refused "a command of a later release is unknown" 'no command "compare"' compare calm.lua
+expect_refused "a command that is not there" 'no command "serve"' serve calm.lua
 expect_refused "an unknown option" 'did you mean --seed' run calm.lua --sead 3
 expect_refused "an option without its value" 'needs a value' run calm.lua --seed
 expect_refused "a seed that is no number" '--seed cannot be' run calm.lua --seed x
