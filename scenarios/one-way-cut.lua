@@ -16,5 +16,5 @@ return {
       }
     end,
   },
-  checks = { linearizable(), available { within = 3 } },
+  checks = { linearizable(), available { within = 3, during = true } },
 }

@@ -340,6 +340,18 @@ for list in scenarios targets mutants models; do
     run $list --json
     expect "$list --json is JSON" is_json <out.txt
 done
+run mutants epaxos/no-union --hunt --json
+expect_status "each of the mutants asked for is caught: status 0" 0
+expect "mutants --hunt --json is JSON" is_json <out.txt
+expect_says "and tells what caught it" "$out" '"by": "interfering commands wait"'
+expect_says "also without the invariants" "$out" '"by": "linearizable"'
+run mutants raft/no-append-fsync --hunt --markdown
+expect_says "mutants --hunt --markdown is a table with a row for each" "$out" \
+    '^\| R10 \| .raft/no-append-fsync. \| .power-loss. \| seed 1, .*: durable before acknowledged \| seed [0-9]+, '
+run mutants epaxos --markdown
+expect_says "mutants of one protocol can be listed" "$out" '^\| E1 \| .epaxos/one-ballot. \|'
+expect "and no others" [ "$(grep -c raft <<<"$out")" -eq 0 ]
+expect_refused "a mutant that is not there" 'raft/nosuch' mutants raft/nosuch
 run doctor
 expect_says "doctor knows of the store" "$out" '^store +ok'
 for mechanism in local network libpcap clocks syncs fuse realtime etcd redis; do

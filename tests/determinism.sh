@@ -19,10 +19,10 @@ field() { # name, file: the value of a field of flat JSON, without quotes
 }
 
 # Prints "trace_hash events" of a run, or why there is none.
-fingerprint() { # program, scenario, seed
+fingerprint() { # program, scenario, seed, target if it is not the default
     local out=$temporary/run status=0
     rm -rf "$out"
-    "$1" run "$PWD/scenarios/$2.lua" --world sim --seed "$3" --time $time_s --json --out "$out" \
+    "$1" run "$PWD/scenarios/$2.lua" --world sim --target "${4:-raft}" --seed "$3" --time $time_s --json --out "$out" \
         >"$temporary/json" 2>"$temporary/stderr" || status=$?
     if [ "$status" -gt 2 ]; then
         echo "status $status: $(tail -n 1 "$temporary/stderr")"
@@ -31,23 +31,31 @@ fingerprint() { # program, scenario, seed
     echo "$(field trace_hash "$temporary/json") $(field events "$temporary/json")"
 }
 
+# Sets `wanted` to the fingerprint of build/harrow and demands it of all variants.
+same_in_all_variants() { # scenario, seed, target
+    local variant got different=
+    wanted=$(fingerprint build/harrow "$1" "$2" "$3")
+    if ! grep -Eq '^[0-9a-fx]+ [0-9]+$' <<<"$wanted"; then
+        not_ok "determinism: $3: $1, seed $2 runs" "$wanted"
+        return
+    fi
+    for variant in $variants; do
+        got=$(fingerprint "$variant/harrow" "$1" "$2" "$3")
+        [ "$got" = "$wanted" ] || different+="$variant: $got, build: $wanted"$'\n'
+    done
+    expect_none "determinism: $3: $1, seed $2: one trace in all variants" "$different"
+}
+
 for scenario in $scenarios; do
     hashes=
     for seed in $seeds; do
-        wanted=$(fingerprint build/harrow "$scenario" "$seed")
-        if ! grep -Eq '^[0-9a-fx]+ [0-9]+$' <<<"$wanted"; then
-            not_ok "determinism: $scenario, seed $seed runs" "$wanted"
-            continue
-        fi
+        same_in_all_variants "$scenario" "$seed" raft
         hashes+=${wanted%% *}$'\n'
-        different=
-        for variant in $variants; do
-            got=$(fingerprint "$variant/harrow" "$scenario" "$seed")
-            [ "$got" = "$wanted" ] || different+="$variant: $got, build: $wanted"$'\n'
-        done
-        expect_none "determinism: $scenario, seed $seed: one trace in all variants" "$different"
     done
     expect_none "determinism: $scenario: each seed has its own trace" "$(printf %s "$hashes" | sort | uniq -d)"
+done
+for target in multipaxos paxos epaxos; do
+    for scenario in swarm power-loss; do same_in_all_variants "$scenario" 1 $target; done
 done
 
 wanted=$(fingerprint build/harrow swarm 1)

@@ -16,7 +16,8 @@ stop_all() {
     for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null || true; done
     pids=()
 }
-trap 'stop_all; rm -rf "$temporary"' EXIT
+capture=
+trap 'stop_all; [ -z "$capture" ] || kill "$capture" 2>/dev/null; rm -rf "$temporary"' EXIT
 
 run() { # kv's arguments: status, out and err are those of this run
     status=0
@@ -39,19 +40,42 @@ await() { # SECONDS COMMAND...: until it succeeds
     done
 }
 
-base=$((20000 + RANDOM % 10000))
-peers=127.0.0.1:$base,127.0.0.1:$((base + 10)),127.0.0.1:$((base + 20))
-export HARROW_NODES=127.0.0.1:$((base + 1)),127.0.0.1:$((base + 11)),127.0.0.1:$((base + 21))
-for id in 1 2 3; do
-    "$harrow" node --id $id --peers "$peers" --data "d$id" --record "n$id.rec" 2>"log$id" &
-    pids+=($!)
-done
-capture=
-if command -v tcpdump >/dev/null && command -v tshark >/dev/null; then
-    tcpdump -i lo -U -w wire.pcap "tcp portrange $base-$((base + 21))" 2>tcpdump.log &
-    capture=$!
-    await 10 grep -q 'listening on' tcpdump.log || capture=
-fi
+# Three nodes of protocol $1 on ports of their own, with what is on their wire in wire-$1.pcap.
+cluster() {
+    base=$((20000 + RANDOM % 10000))
+    local peers=127.0.0.1:$base,127.0.0.1:$((base + 10)),127.0.0.1:$((base + 20)) id
+    export HARROW_NODES=127.0.0.1:$((base + 1)),127.0.0.1:$((base + 11)),127.0.0.1:$((base + 21))
+    capture=
+    if command -v tcpdump >/dev/null && command -v tshark >/dev/null; then
+        tcpdump --immediate-mode -i lo -U -w "wire-$1.pcap" "tcp portrange $base-$((base + 21))" 2>tcpdump.log &
+        capture=$!
+        await 10 grep -q 'listening on' tcpdump.log || capture=
+    fi
+    for id in 1 2 3; do
+        "$harrow" node --id $id --peers "$peers" --protocol "$1" --data "$1-$id" --record "$1-$id.rec" 2>"log$id" &
+        pids+=($!)
+    done
+}
+dissected() { # PROTOCOL PATTERN...: each is found in what the dissector says, and nothing is malformed
+    if [ -z "$capture" ]; then
+        skip "dissector: $1: tshark or tcpdump is not installed, or may not capture"
+        return
+    fi
+    kill "$capture"
+    wait "$capture" 2>/dev/null || true
+    capture=
+    local protocol=$1 pattern
+    tshark -r "wire-$1.pcap" -X lua_script:"$dissector" -Y harrow -T fields -e _ws.col.Info >frames.txt \
+        2>tshark.log || true
+    shift
+    for pattern; do
+        expect_found "dissector: $protocol: ${pattern%% *}" "$pattern" "$(grep -Em1 "$pattern" frames.txt || true)"
+    done
+    expect_none "dissector: $protocol: nothing is malformed" \
+        "$(tshark -r "wire-$protocol.pcap" -X lua_script:"$dissector" -Y harrow.malformed 2>/dev/null | head -n 5)"
+}
+
+cluster raft
 if ! await 20 "$harrow" kv put first 1 --timeout 2; then
     not_ok "kv: a cluster of three serves" "$(cat log1 log2 log3)"
     finish
@@ -94,34 +118,49 @@ expect "kv bench: measures" 0 '"ok": [1-9]'
 
 # --- the wire ---
 
-if [ -n "$capture" ]; then
-    kill "$capture"
-    wait "$capture" 2>/dev/null || true
-    tshark -r wire.pcap -X lua_script:"$dissector" -Y harrow -T fields -e _ws.col.Info >frames.txt 2>tshark.log || true
-    expect_found "dissector: a command" 'REQUEST cas greeting' "$(grep -m1 'cas greeting' frames.txt || true)"
-    expect_found "dissector: a message of raft" 'APPEND_REQUEST term [0-9]+ after' \
-        "$(grep -m1 APPEND_REQ frames.txt || true)"
-    expect_none "dissector: nothing is malformed" \
-        "$(tshark -r wire.pcap -X lua_script:"$dissector" -Y harrow.malformed 2>/dev/null | head -n 5)"
-else
-    skip "dissector: tshark or tcpdump is not installed, or may not capture"
-fi
+dissected raft 'HELLO from n[123] to n[123], raft' 'REQUEST cas greeting' 'APPEND_REQUEST term [0-9]+ after'
 
 # --- recordings ---
 
 kill -9 "${pids[2]}"
 stop_all
 for id in 1 2; do
-    run replay --node n$id.rec --trace "trace$id"
+    run replay --node raft-$id.rec --trace "trace$id"
     expect "replay --node: n$id is the same again" 0 'same as recorded'
     expect_found "replay --node: the trace of n$id tells messages" 'message from n|sends to n' \
         "$(head -n 2000 "trace$id")"
 done
-run replay --node n3.rec
+run replay --node raft-3.rec
 expect "replay --node: a node that was killed is replayed up to its end, which is said" 0 'cut '
-printf 'X' | dd of=n1.rec bs=1 seek=2000 conv=notrunc 2>/dev/null
-run replay --node n1.rec
+printf 'X' | dd of=raft-1.rec bs=1 seek=2000 conv=notrunc 2>/dev/null
+run replay --node raft-1.rec
 expect "replay --node: a damaged recording is refused with the offset" 254 'damaged at offset'
 run replay --node log1
 expect "replay --node: a file of another kind is refused" 254 'not a recording'
+
+# --- the other protocols ---
+
+other() { # PROTOCOL TRANSFER-STATUS TRANSFER-OUTPUT PATTERN...
+    local protocol=$1 transfer_status=$2 transfer_says=$3 to
+    shift 3
+    cluster "$protocol"
+    if ! await 20 "$harrow" kv put first 1 --timeout 2; then
+        not_ok "kv: $protocol: a cluster of three serves" "$(cat log1 log2 log3)"
+        return
+    fi
+    for to in 1 2 3 4 5; do "$harrow" kv put second $to >/dev/null; done
+    run kv get second
+    expect "kv get: $protocol" 0 '^5$'
+    to=$("$harrow" kv status | awk '$3 == "leader" {leads = substr($1, 2)} END {print leads % 3 + 1}')
+    run kv transfer "$to" --timeout 15
+    expect "kv transfer: $protocol" "$transfer_status" "$transfer_says"
+    stop_all
+    dissected "$protocol" "$@"
+}
+other multipaxos 0 'n[123] leads' 'PREPARE ballot [0-9]+\.n[123] slot' 'PROMISE .* success' \
+    'ACCEPT ballot .* put second' 'ACCEPTED ballot .* held' 'HANDOVER ballot'
+other paxos 1 'a protocol without a leader' 'PREPARE slot [0-9]+ ballot [0-9]+\.n[123]' 'ACCEPT slot .* put second' \
+    'CHOSEN slot .* commit'
+other epaxos 1 'a protocol without a leader' 'PREACCEPT [123]\.[0-9]+ seq .* put second' \
+    'PREACCEPT_REPLY .* ballot 0' 'COMMIT [123]\.[0-9]+ seq' 'STATE executed [0-9]+ [0-9]+ [0-9]+'
 finish

@@ -221,12 +221,13 @@ int live_reach(const struct sockaddr_in *to) {
     return -1;
 }
 
-void live_append_hello(struct buffer *out, uint64_t cluster, uint8_t from, uint8_t to) {
+void live_append_hello(struct buffer *out, uint64_t cluster, uint8_t from, uint8_t to, const char *protocol) {
     uint8_t hello[10];
     memcpy(hello, &cluster, 8);
     hello[8] = from;
     hello[9] = to;
-    wire_append(out, WIRE_HELLO, &(struct bytes){hello, sizeof hello}, 1);
+    struct bytes parts[] = {bytes_of(hello, sizeof hello), bytes_str(protocol ? protocol : "")};
+    wire_append(out, WIRE_HELLO, parts, 2);
 }
 
 bool live_closes(int fd) {

@@ -35,7 +35,8 @@ uint64_t live_resident_kb(const struct live_node *l);
 
 uint16_t live_free_port(void);
 int live_reach(const struct sockaddr_in *to); /* a connected socket, sends of which end after a minute; -1: refused */
-void live_append_hello(struct buffer *out, uint64_t cluster, uint8_t from, uint8_t to);
+/* `protocol`: what a node says to run; NULL: of a client. */
+void live_append_hello(struct buffer *out, uint64_t cluster, uint8_t from, uint8_t to, const char *protocol);
 bool live_closes(int fd);                   /* whether the other side ends this connection within a minute */
 uint64_t live_fuzz_seconds(uint64_t usual); /* FUZZ_SECONDS, where it asks for more than a minute */
 

@@ -63,7 +63,7 @@ static void append_request(struct buffer *out, struct prng *p) {
 }
 
 static void append_frames(struct buffer *out, struct prng *p, uint64_t how) {
-    if (how != 0) live_append_hello(out, prng_chance(p, 900000) ? 0 : prng_next(p), WIRE_CLIENT, NODE_NONE);
+    if (how != 0) live_append_hello(out, prng_chance(p, 900000) ? 0 : prng_next(p), WIRE_CLIENT, NODE_NONE, NULL);
     if (how <= 1) append_noise(out, p, prng_below(p, 2000));
     for (uint64_t i = prng_below(p, 40); i > 0 && how >= 2; i--) append_request(out, p);
 }
@@ -193,7 +193,7 @@ static void read_slowly(struct figures *f, int fd, uint64_t answers) {
     struct buffer out = {0};
     struct kv_command get = {.ops_count = 1};
     get.ops[0] = (struct kv_op){.kind = KV_GET, .key = bytes_str("large")};
-    live_append_hello(&out, 0, WIRE_CLIENT, NODE_NONE);
+    live_append_hello(&out, 0, WIRE_CLIENT, NODE_NONE, NULL);
     for (uint64_t token = 1; token <= answers; token++) {
         memcpy(bytes, &token, 8);
         size_t size = 8 + kv_command_encode(&get, bytes + 8, sizeof bytes - 8);
@@ -207,7 +207,7 @@ static void read_slowly(struct figures *f, int fd, uint64_t answers) {
 static void write_slowly(struct figures *f, int fd) {
     static const uint8_t payload[WIRE_PAYLOAD_MAX];
     struct buffer out = {0};
-    live_append_hello(&out, 0, WIRE_CLIENT, NODE_NONE);
+    live_append_hello(&out, 0, WIRE_CLIENT, NODE_NONE, NULL);
     wire_append(&out, WIRE_REQUEST, &(struct bytes){payload, sizeof payload}, 1);
     transmit(f, fd, bytes_of(out.data, 60000));
     buffer_free(&out);
@@ -215,7 +215,7 @@ static void write_slowly(struct figures *f, int fd) {
 
 static void greet(struct figures *f, int fd) {
     struct buffer out = {0};
-    live_append_hello(&out, 0, WIRE_CLIENT, NODE_NONE);
+    live_append_hello(&out, 0, WIRE_CLIENT, NODE_NONE, NULL);
     transmit(f, fd, bytes_of(out.data, out.size));
     buffer_free(&out);
 }
@@ -336,7 +336,7 @@ static void a_crowd_of_silent_callers_does_not_keep_a_peer_out(void **state) {
         struct buffer out = {0};
         peer = live_reach(&l.o.peers[0]);
         assert_true(peer >= 0);
-        live_append_hello(&out, node_cluster_id("abuse"), 1, 0);
+        live_append_hello(&out, node_cluster_id("abuse"), 1, 0, "raft");
         assert_int_equal(send(peer, out.data, out.size, MSG_NOSIGNAL), (ssize_t)out.size);
         buffer_free(&out);
     }

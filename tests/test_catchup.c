@@ -6,6 +6,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -98,10 +99,46 @@ static void large_commands_do_not_fill_the_memory_for_good(void **state) {
     }
 }
 
+static struct config little_memory(uint64_t seed) {
+    struct config c = step_config();
+    struct limits *l = &c.limits;
+    struct prng p;
+    prng_seed(&p, seed, 1);
+    l->log_entries_max = 64u << prng_below(&p, 4);
+    l->log_bytes_max = 4096u << prng_below(&p, 5);
+    l->entry_bytes_max = 128;
+    l->message_bytes_max = 256u << prng_below(&p, 3);
+    if (l->log_bytes_max < 8 * l->message_bytes_max) l->log_bytes_max = 8 * l->message_bytes_max;
+    c.snapshot_entries = 4u << prng_below(&p, 5);
+    if (c.snapshot_entries > l->log_entries_max / 4) c.snapshot_entries = l->log_entries_max / 4;
+    c.snapshot_trailing = c.snapshot_entries / 4;
+    return c;
+}
+
+/* After the storm all must come to the same end: what filled the memory while they could not hear one another, and what
+ * one has forgotten that another lacks, must not hold them up. */
+static void little_memory_holds_nobody_up_for_good(void **state) {
+    (void)state;
+    uint64_t seeds = getenv("HARROW_TEST_LONG") ? 8000 : 150;
+    for (size_t k = 0; k < sizeof protocols / sizeof *protocols; k++) {
+        uint64_t ok = 0;
+        for (uint64_t seed = 1; seed <= seeds; seed++) {
+            struct config config = little_memory(seed);
+            struct step_cluster *c = step_new(protocols[k], seed % 3 ? 3 : 5, &config, seed);
+            ok += step_storm(c, 400);
+            if (!step_converged(c))
+                fail_msg("%s, seed %u: not all came to the same end", c->protocol->name, (unsigned)seed);
+            step_free(c);
+        }
+        assert_true(ok > 20 * seeds);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_long_snapshot_arrives_while_newer_ones_are_taken),
         cmocka_unit_test(large_commands_do_not_fill_the_memory_for_good),
+        cmocka_unit_test(little_memory_holds_nobody_up_for_good),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

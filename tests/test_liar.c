@@ -83,7 +83,7 @@ static void say(struct liars *x, int i, const struct raft_message *m) {
         x->fds[i] = live_reach(&x->node.o.peers[0]);
         x->lies[i] = 0;
         x->connections++;
-        live_append_hello(&out, node_cluster_id("abuse"), (uint8_t)(i + 1), 0);
+        live_append_hello(&out, node_cluster_id("abuse"), (uint8_t)(i + 1), 0, "raft");
     }
     if (x->fds[i] < 0) return;
     size_t size = raft_message_encode(m, bytes, sizeof bytes);
@@ -329,14 +329,15 @@ static void hellos_that_are_not_true_are_refused(void **state) {
     (void)state;
     static const struct {
         uint8_t from, to;
-        const char *cluster, *says;
-    } hellos[] = {{0, 0, "abuse", "of no node of this cluster"},
-                  {3, 0, "abuse", "of no node of this cluster"},
-                  {200, 0, "abuse", "of no node of this cluster"},
-                  {WIRE_CLIENT, 0, "abuse", "of no node"},
-                  {1, 1, "abuse", "to another node"},
-                  {1, NODE_NONE, "abuse", "to another node"},
-                  {1, 0, "another", "of another cluster; --cluster must"}};
+        const char *cluster, *protocol, *says;
+    } hellos[] = {{0, 0, "abuse", "raft", "of no node of this cluster"},
+                  {3, 0, "abuse", "raft", "of no node of this cluster"},
+                  {200, 0, "abuse", "raft", "of no node of this cluster"},
+                  {WIRE_CLIENT, 0, "abuse", "raft", "of no node"},
+                  {1, 1, "abuse", "raft", "to another node"},
+                  {1, NODE_NONE, "abuse", "raft", "to another node"},
+                  {1, 0, "another", "raft", "of another cluster; --cluster must"},
+                  {1, 0, "abuse", "paxos", "of another protocol; --protocol must"}};
     struct liars x;
     begin(&x, 1);
     look(&x);
@@ -344,7 +345,7 @@ static void hellos_that_are_not_true_are_refused(void **state) {
         struct buffer out = {0};
         int fd = live_reach(&x.node.o.peers[0]);
         assert_true(fd >= 0);
-        live_append_hello(&out, node_cluster_id(hellos[i].cluster), hellos[i].from, hellos[i].to);
+        live_append_hello(&out, node_cluster_id(hellos[i].cluster), hellos[i].from, hellos[i].to, hellos[i].protocol);
         assert_int_equal(send(fd, out.data, out.size, MSG_NOSIGNAL), (ssize_t)out.size);
         buffer_free(&out);
         assert_true(live_closes(fd));

@@ -39,6 +39,8 @@ enum option { /* what a command takes; OPTION_BIT of struct command.options */
               OPTION_NO_INVARIANTS,
               OPTION_JOBS,
               OPTION_KEEP_GOING,
+              OPTION_HUNT,
+              OPTION_MARKDOWN,
               OPTION_WRITE,
               OPTION_JUNIT,
               OPTION_MODEL,
@@ -91,7 +93,7 @@ struct cli { /* a parsed command line */
     size_t sets_count;
     uint32_t without;
     uint32_t ops_shown;
-    bool json, csv, quiet, no_explain, no_report, no_invariants, keep_going, pcap, record;
+    bool json, csv, quiet, no_explain, no_report, no_invariants, keep_going, hunt, markdown, pcap, record;
     int argc; /* of a command with options of its own: the words from its name on */
     char **argv;
     char *words; /* what an option string (a pragma) was split into; owned */
@@ -220,7 +222,7 @@ int command_show(struct cli *c);
 int command_report(struct cli *c);
 int command_scenarios(struct cli *c);
 int command_targets(struct cli *c);
-int command_mutants(struct cli *c);
+int command_mutants(struct cli *c); /* mutants.c */
 int command_models(struct cli *c);
 int command_doctor(struct cli *c);
 int command_bench(struct cli *c);

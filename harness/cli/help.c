@@ -185,11 +185,19 @@ static const struct command targets_command = {
     .name = "targets", .arguments = "", .doc = "what can be tested", .options = OPT(JSON), .run = command_targets};
 static const struct command mutants_command = {
     .name = "mutants",
-    .arguments = "",
-    .doc = "the bugs that can be planted",
-    .help = "Each is a bug that a real system had, planted into correct code. \"see it\": clients can.\n\n"
-            "  harrow hunt power-loss --mutant raft/no-vote-fsync --for 60\n",
-    .options = OPT(JSON),
+    .arguments = "[ID|PROTOCOL...]",
+    .doc = "the bugs that can be planted, and what finds them",
+    .help =
+        "Each is a bug that a real system had, planted into correct code. \"see it\": clients can.\n"
+        "--hunt plays the scenario of each with seeds from 1 on until one fails, at most --for seconds (60), first\n"
+        "with the online invariants, then by the history and the nodes' states alone, and tells the seed, the\n"
+        "seconds and what caught it. The seeds are the same everywhere, the seconds are not.\n\n"
+        "  harrow hunt power-loss --mutant raft/no-vote-fsync --for 60\n"
+        "  harrow mutants --hunt --markdown\n"
+        "  harrow mutants raft epaxos/one-ballot --hunt --for 600 --json\n\n"
+        "Exit status with --hunt: 0 each was caught, 1 one was not, 2 interrupted, 255 a run broke harrow.\n",
+    .options = OPT(JSON) | OPT(HUNT) | OPT(MARKDOWN) | OPT(FOR) | OPT(JOBS),
+    .arguments_max = ARGUMENTS_MAX,
     .run = command_mutants};
 static const struct command models_command = {
     .name = "models", .arguments = "", .doc = "the models for check", .options = OPT(JSON), .run = command_models};
@@ -232,12 +240,13 @@ static const struct command kv_command = {
     .help =
         "get KEY | put KEY VALUE | cas KEY OLD NEW | del KEY | append KEY N | add KEY N: one operation. Redirects are\n"
         "followed, and a write is tried again through a session, so that it happens at most once.\n"
-        "status: a line per node. transfer NODE: hands the leadership over. bench: a closed loop of clients.\n\n"
+        "status: a line per node. transfer NODE: hands the leadership over, where the protocol has a leader. bench: a\n"
+        "closed loop of clients.\n\n"
         "  harrow kv put greeting hello --nodes 10.0.0.1:7401,10.0.0.2:7401,10.0.0.3:7401\n"
         "  HARROW_NODES=127.0.0.1:7401 harrow kv get greeting\n"
         "  harrow kv bench --clients 64 --seconds 10 --mix mixed\n\n"
-        "Exit status: 0 done, 1 no such key, a mismatch, or (status) not all nodes serve, 2 no answer in time: a\n"
-        "write may have happened if the message says so, 254 bad usage.\n",
+        "Exit status: 0 done, 1 no such key, a mismatch, (status) not all nodes serve, or (transfer) nobody ever leads,\n"
+        "2 no answer in time: a write may have happened if the message says so, 254 bad usage.\n",
     .options =
         OPT(NODES) | OPT(TIMEOUT) | OPT(CLIENTS) | OPT(SECONDS) | OPT(MIX) | OPT(VALUE_BYTES) | OPT(KEYS) | OPT(JSON),
     .arguments_min = 1,

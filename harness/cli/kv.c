@@ -247,17 +247,24 @@ static int show_status(const struct cli *c, struct kv_cluster *k) {
 
 /* --- transfer ----------------------------------------------------------------------------------------------------- */
 
-/* The node that says that it leads, with the highest term; -1: none. */
-static int find_leader(struct kv_cluster *k, struct seen *out) {
+/* The node that says that it leads, with the highest term; -1: none. `*leaderless`: one says that none ever does. */
+static int find_leader(struct kv_cluster *k, struct seen *out, bool *leaderless) {
     int leader = -1;
     for (uint32_t i = 0; i < k->count; i++) {
         struct seen s;
         look(k, i, &s);
+        if (s.there && s.status.role == PROTOCOL_PEER) *leaderless = true;
         if (!s.there || s.status.role != PROTOCOL_LEADER || (leader >= 0 && s.status.term < out->status.term)) continue;
         leader = (int)i;
         *out = s;
     }
     return leader;
+}
+
+static int no_leader(const struct cli *c) {
+    if (c->json) cli_print_json(json_pack("{s:b, s:I}", "transferred", 0, "leader", (json_int_t)0));
+    fprintf(stderr, "harrow kv: these nodes run a protocol without a leader: there is no leadership to hand over\n");
+    return EXIT_INVALID;
 }
 
 static int transfer(const struct cli *c, struct kv_cluster *k) {
@@ -270,8 +277,9 @@ static int transfer(const struct cli *c, struct kv_cluster *k) {
     struct buffer none = {0};
     int leader = -1;
     while (monotonic_ns() < k->deadline_ns) {
-        leader = find_leader(k, &s);
-        bool sent;
+        bool sent, leaderless = false;
+        leader = find_leader(k, &s, &leaderless);
+        if (leaderless) return no_leader(c);
         if (leader == to) break;
         if (leader >= 0)
             kv_ask(k, (uint32_t)leader, WIRE_TRANSFER, bytes_of(&to, 1), WIRE_TYPES, 0, STATUS_TRY_NS, &none, &sent);

@@ -1,4 +1,4 @@
-/* harrow scenarios, targets, mutants, models: what there is. */
+/* harrow scenarios, targets, models: what there is. */
 #include "harness/cli/cli.h"
 
 #include <stdlib.h>
@@ -22,10 +22,10 @@ static void scenario_row(struct cli *c, const struct embedded_file *file, json_t
                                         json_text(k ? k->doc : e.text), "nodes", (json_int_t)(k ? k->world.nodes : 0),
                                         "time", k ? (double)k->time_ns / (double)NS_PER_S : 0.0));
     else if (k)
-        printf("%-18s %2u nodes %5.0f s  %s\n", name, k->world.nodes, (double)k->time_ns / (double)NS_PER_S,
+        printf("%-21s %2u nodes %5.0f s  %s\n", name, k->world.nodes, (double)k->time_ns / (double)NS_PER_S,
                k->doc ? k->doc : "");
     else
-        printf("%-18s does not load: %s\n", name, e.text);
+        printf("%-21s does not load: %s\n", name, e.text);
     free(name);
     if (s) script_free(s);
 }
@@ -42,7 +42,7 @@ int command_scenarios(struct cli *c) {
     return EXIT_VALID;
 }
 
-/* --- targets, mutants, models --- */
+/* --- targets, models --- */
 
 /* Takes `settings` over. */
 static void target_row(struct cli *c, const char *name, const char *doc, const char *missing, json_t *settings,
@@ -94,24 +94,6 @@ int command_targets(struct cli *c) {
     for (size_t i = 0; i < embedded_files_count; i++) {
         const struct embedded_file *file = &embedded_files[i];
         if (strncmp(file->name, "targets/", strlen("targets/")) == 0) foreign_row(c, file, array);
-    }
-    if (c->json)
-        cli_print_json(array);
-    else
-        json_decref(array);
-    return EXIT_VALID;
-}
-
-int command_mutants(struct cli *c) {
-    json_t *array = json_array();
-    if (!c->json) printf("%-34s %-4s %-18s %-8s %s\n", "id", "zoo", "scenario", "clients", "what it does");
-    for (const struct mutant_info *m = mutants_all(); m->id; m++) {
-        json_array_append_new(array, json_pack("{s:s, s:s, s:s, s:s, s:b, s:s, s:s}", "id", m->id, "zoo", m->zoo,
-                                               "protocol", m->protocol, "scenario", m->scenario, "client_visible",
-                                               m->client_visible, "doc", m->doc, "source", m->source));
-        if (!c->json)
-            printf("%-34s %-4s %-18s %-8s %s\n", m->id, m->zoo, m->scenario, m->client_visible ? "see it" : "-",
-                   m->doc);
     }
     if (c->json)
         cli_print_json(array);

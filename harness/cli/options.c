@@ -25,6 +25,8 @@ static const struct option_row rows[OPTIONS_COUNT] = {
     [OPTION_NO_INVARIANTS] = {"no-invariants", 0, NULL, "judge by the history alone, as with a system of others"},
     [OPTION_JOBS] = {"jobs", 'j', "N", "worker processes; default: one per processor"},
     [OPTION_KEEP_GOING] = {"keep-going", 'k', NULL, "do not stop at the first failure"},
+    [OPTION_HUNT] = {"hunt", 0, NULL, "hunt each on its scenario, with the invariants and without"},
+    [OPTION_MARKDOWN] = {"markdown", 0, NULL, "a table in Markdown"},
     [OPTION_WRITE] = {"write", 0, "FILE.lua", "write a failure out as a scenario that pins it"},
     [OPTION_JUNIT] = {"junit", 0, "FILE", "write the results as JUnit XML"},
     [OPTION_MODEL] = {"model", 0, "NAME", "what the operations mean (harrow models), or a file in Lua that says so"},
@@ -245,6 +247,8 @@ static int apply(struct cli *c, enum option o, char *value) {
     case OPTION_PCAP: c->pcap = true; return 0;
     case OPTION_RECORD: c->record = true; return 0;
     case OPTION_NO_INVARIANTS: c->no_invariants = true; return 0;
+    case OPTION_HUNT: c->hunt = true; return 0;
+    case OPTION_MARKDOWN: c->markdown = true; return 0;
     case OPTION_KEEP_GOING: c->keep_going = true; return 0;
     case OPTION_NO_REPORT: c->no_report = true; return 0;
     case OPTION_NO_EXPLAIN: c->no_explain = true; return 0;

@@ -190,8 +190,8 @@ static void summarize(const struct runner *r, struct run_result *out) {
     out->main_ns = r->main_end_ns;
     out->counters = r->counters;
     out->nodes = r->scenario->world.nodes;
-    out->clients = r->scenario->world.clients;
     out->regions = r->scenario->world.regions;
+    out->clients = r->scenario->world.clients;
 }
 
 static void merge(struct run_result *out) {

@@ -123,6 +123,9 @@ static void disk_apply(struct oracle *o, struct raft_node *n, const struct durab
     case EFFECT_APPEND: chain_set(&n->disk, op->index, op->term, op->chain); break;
     case EFFECT_TRUNCATE: n->disk.last = op->index - 1; break;
     case EFFECT_META:
+        if (op->term == n->disk_term && n->disk_vote != NODE_NONE && op->vote != n->disk_vote)
+            oracle_fail(o, "one vote a term", "n%u took its vote of term %llu back", (unsigned)(n - of(o)->node) + 1u,
+                        U(op->term));
         n->disk_term = op->term;
         n->disk_vote = op->vote;
         break;

@@ -8,14 +8,21 @@
 static const struct protocol *const protocols[] = {&raft_protocol, &multipaxos_protocol, &paxos_protocol,
                                                    &epaxos_protocol};
 
+enum { BUNDLED = sizeof protocols / sizeof *protocols };
+static const struct protocol *added;
+
+void protocol_add(const struct protocol *p) {
+    added = p;
+}
+
 const struct protocol *protocol_find(const char *name) {
-    for (size_t i = 0; i < sizeof protocols / sizeof *protocols; i++)
-        if (strcmp(protocols[i]->name, name) == 0) return protocols[i];
+    for (size_t i = 0; protocol_at(i); i++)
+        if (strcmp(protocol_at(i)->name, name) == 0) return protocol_at(i);
     return NULL;
 }
 
 const struct protocol *protocol_at(size_t i) {
-    return i < sizeof protocols / sizeof *protocols ? protocols[i] : NULL;
+    return i < BUNDLED ? protocols[i] : i == BUNDLED ? added : NULL;
 }
 
 #define MUTANT(id_, zoo_, protocol_, visible_, scenario_, doc_, source_, rules_, unbarriered_, kv_rules_)              \

@@ -128,6 +128,11 @@ static void refuse_hello(struct client *c, const char *why) {
     node_client_close(c);
 }
 
+static bool is_protocol(const struct node *n, const struct reader *rest) {
+    struct bytes said = bytes_of(rest->data + rest->offset, rest->size - rest->offset);
+    return bytes_equal(said, bytes_str(n->o->protocol->name));
+}
+
 static void on_hello(struct client *c, struct bytes payload) {
     struct node *n = c->node;
     struct reader r = {.data = payload.data, .size = payload.size};
@@ -138,6 +143,8 @@ static void on_hello(struct client *c, struct bytes payload) {
         refuse_hello(c, c->from_peers ? "a HELLO of no node of this cluster" : "a HELLO of no client");
     } else if (cluster != n->cluster_id && (c->from_peers || cluster != 0)) {
         refuse_hello(c, "a HELLO of another cluster; --cluster must be the same everywhere");
+    } else if (c->from_peers && !is_protocol(n, &r)) {
+        refuse_hello(c, "a HELLO of another protocol; --protocol must be the same everywhere");
     } else if (to != n->o->self && (c->from_peers || to != NODE_NONE)) {
         refuse_hello(c, "a HELLO to another node; the addresses of --peers must be in the same order everywhere");
     } else {

@@ -101,12 +101,14 @@ static void on_frame(void *ctx, struct channel *c, enum wire_type type, struct b
 static const struct channel_events outgoing = {on_frame, on_connect, on_close};
 
 static void greet(struct peer_link *p) {
-    uint8_t hello[16];
+    uint8_t hello[10];
     struct writer w = {.data = hello, .capacity = sizeof hello};
     write_u64(&w, p->node->cluster_id);
     write_u8(&w, p->node->o->self);
     write_u8(&w, number_of(p));
-    channel_send(p->out, WIRE_HELLO, &(struct bytes){hello, w.size}, 1);
+    assert(!w.failed);
+    channel_send(p->out, WIRE_HELLO, (struct bytes[]){bytes_of(hello, w.size), bytes_str(p->node->o->protocol->name)},
+                 2);
 }
 
 static void connect_to(struct peer_link *p, uint64_t now) {

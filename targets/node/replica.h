@@ -26,6 +26,7 @@ extern const struct mutant mutants[]; /* ends with id NULL */
 const struct mutant *mutant_find(const char *id);
 const struct protocol *protocol_find(const char *name);
 const struct protocol *protocol_at(size_t i); /* in order; NULL past the end */
+void protocol_add(const struct protocol *p);  /* one more, in place of one added before; borrowed. For tests. */
 
 /* What a replica needs from its surroundings. No call may re-enter the replica. */
 struct replica_env {

@@ -19,7 +19,7 @@
 #define WIRE_METRICS_PORT 7402
 
 enum wire_type {
-    WIRE_HELLO = 1, /* u64 cluster, u8 from (a node, or WIRE_CLIENT), u8 to */
+    WIRE_HELLO = 1, /* u64 cluster, u8 from (a node, or WIRE_CLIENT), u8 to; from a node then its protocol's name */
     WIRE_MESSAGE,   /* a protocol's message, whole */
     WIRE_REQUEST,   /* u64 token, then an encoded kv_command. Many may be outstanding; answers come in any order. */
     WIRE_REPLY,     /* u64 token, u8 status (enum status), u8 leader hint, u64 index, then an encoded kv_result */

@@ -1,8 +1,11 @@
--- A Wireshark dissector of harrow's wire protocol (targets/node/wire.h): frames over TCP, raft's messages
--- (targets/protocols/raft/message.c), the commands and results of the store (targets/kv/codec.c). Checksums are shown,
--- not verified. On its usual ports, and on others by the magic at the start of a segment:
+-- A Wireshark dissector of harrow's wire protocol (targets/node/wire.h): frames over TCP, the messages of each protocol
+-- (targets/protocols/*/message.c), the commands and results of the store (targets/kv/codec.c). Checksums are shown, not
+-- verified. On its usual ports, and on others by the magic at the start of a segment:
 --
 --     wireshark -X lua_script:wireshark.lua capture.pcap
+--
+-- Which protocol the nodes speak stands in the HELLO of a connection. Of one whose HELLO is not in the capture it is
+-- the preference harrow.protocol (-o harrow.protocol:epaxos), else raft.
 
 local harrow = Proto("harrow", "harrow wire protocol")
 
@@ -14,6 +17,16 @@ local NODE_NONE = 255
 local types = { "HELLO", "MESSAGE", "REQUEST", "REPLY", "STATUS", "ASK", "TRANSFER" }
 local kinds = {
   "VOTE_REQUEST", "VOTE_REPLY", "APPEND_REQUEST", "APPEND_REPLY", "SNAPSHOT_REQUEST", "SNAPSHOT_REPLY", "TIMEOUT_NOW",
+}
+local multipaxos_kinds = {
+  "PREPARE", "PROMISE", "ACCEPT", "ACCEPTED", "SNAPSHOT", "SNAPSHOT_REPLY", "HANDOVER",
+}
+local paxos_kinds = {
+  "PREPARE", "PROMISE", "ACCEPT", "ACCEPTED", "CHOSEN", "FETCH", "SNAPSHOT", "ASK", "TELL",
+}
+local epaxos_kinds = {
+  "PREACCEPT", "PREACCEPT_REPLY", "ACCEPT", "ACCEPT_REPLY", "COMMIT", "PREPARE", "PREPARE_REPLY", "TRY_PREACCEPT",
+  "TRY_PREACCEPT_REPLY", "WAITING", "STATE", "FETCH", "SNAPSHOT_OFFER", "SNAPSHOT_REQUEST", "SNAPSHOT_CHUNK",
 }
 local entry_kinds = { [0] = "command", "noop", "configuration" }
 local statuses = { [0] = "ok", "not leader", "busy", "unknown" }
@@ -43,8 +56,8 @@ local f = {
   applied = ProtoField.uint64("harrow.applied", "Applied"),
   last_index = ProtoField.uint64("harrow.last_index", "Last index"),
   state_hash = ProtoField.uint64("harrow.state_hash", "State hash", base.HEX),
-  fast_commits = ProtoField.uint64("harrow.fast_commits", "Commits in one round trip"),
-  slow_commits = ProtoField.uint64("harrow.slow_commits", "Commits in more"),
+  fast_commits = ProtoField.uint64("harrow.fast_commits", "Fast commits"),
+  slow_commits = ProtoField.uint64("harrow.slow_commits", "Slow commits"),
   reason = ProtoField.string("harrow.reason", "Reason"),
   kind = ProtoField.uint8("harrow.raft.kind", "Kind", base.DEC, kinds),
   pre_vote = ProtoField.bool("harrow.raft.pre_vote", "Pre-vote", 8, nil, 0x01),
@@ -61,6 +74,25 @@ local f = {
   entry_term = ProtoField.uint64("harrow.raft.entry_term", "Entry term"),
   entry_kind = ProtoField.uint8("harrow.raft.entry_kind", "Entry kind", base.DEC, entry_kinds),
   data = ProtoField.bytes("harrow.data", "Data"),
+  protocol = ProtoField.string("harrow.protocol", "Protocol"),
+  multipaxos_kind = ProtoField.uint8("harrow.multipaxos.kind", "Kind", base.DEC, multipaxos_kinds),
+  paxos_kind = ProtoField.uint8("harrow.paxos.kind", "Kind", base.DEC, paxos_kinds),
+  epaxos_kind = ProtoField.uint8("harrow.epaxos.kind", "Kind", base.DEC, epaxos_kinds),
+  flags = ProtoField.uint8("harrow.flags", "Flags", base.HEX),
+  ballot = ProtoField.uint64("harrow.ballot", "Ballot"),
+  slot = ProtoField.uint64("harrow.slot", "Slot"),
+  held = ProtoField.uint64("harrow.multipaxos.held", "Held"),
+  answered = ProtoField.uint64("harrow.multipaxos.answered", "Answered"),
+  accepted = ProtoField.uint64("harrow.accepted", "Accepted at"),
+  instance_replica = ProtoField.uint8("harrow.epaxos.replica", "Led by"),
+  instance_number = ProtoField.uint32("harrow.epaxos.number", "Number"),
+  seq = ProtoField.uint64("harrow.epaxos.seq", "Seq"),
+  dependency = ProtoField.uint32("harrow.epaxos.dependency", "Depends up to"),
+  executed = ProtoField.uint32("harrow.epaxos.executed", "Executed up to"),
+  floor = ProtoField.uint32("harrow.epaxos.floor", "Floor"),
+  leaders = ProtoField.uint16("harrow.epaxos.leaders", "Leaders of conflicts", base.HEX),
+  count = ProtoField.uint32("harrow.epaxos.count", "Count"),
+  instance_status = ProtoField.uint8("harrow.epaxos.status", "Status"),
   session = ProtoField.uint64("harrow.kv.session", "Session"),
   sequence = ProtoField.uint64("harrow.kv.sequence", "Sequence"),
   op = ProtoField.uint8("harrow.kv.op", "Operation", base.DEC, op_kinds),
@@ -244,14 +276,222 @@ local function raft_message(c)
     (bits % 8 >= 4 and " success" or "")
 end
 
+-- Multi-Paxos and Paxos: kind, flags, and then of each kind 64-bit numbers in this order; behind them perhaps how many
+-- entries or values are in the data, and the data.
+
+local function ballot_name(ballot) return tostring(ballot:rshift(4)) .. ".n" .. (ballot:band(15):tonumber() + 1) end
+
+-- Fields of the message `layout`, their texts for the list joined.
+local function numbers(c, layout)
+  local text = ""
+  for _, name in ipairs(layout) do
+    local value = c:u64(f[name])
+    local is_ballot = name == "ballot" or name == "accepted"
+    text = text .. " " .. name .. " " .. (is_ballot and ballot_name(value) or tostring(value))
+  end
+  return text
+end
+
+local multipaxos_layouts = {
+  { "slot" }, { "slot", "index", entries = true, data = true },
+  { "slot", "commit", "round", entries = true, data = true },
+  { "slot", "index", "held", "round", entries = true }, { "index", "answered", "offset", data = true },
+  { "index", "answered", "offset" }, {},
+}
+
+local function multipaxos_entries(c, kind, count)
+  local data = c:bytes()
+  if not data then return "" end
+  local inner, text = cursor(data, c.tree), ""
+  for i = 1, count do
+    local tree = c.tree:add(harrow, data(inner.at, 1), "Entry " .. i)
+    inner.tree = tree
+    if kind == 2 then numbers(inner, { "slot", "ballot" }) end
+    local entry_kind = inner:u8(f.entry_kind)
+    local value = inner:bytes(f.data)
+    local command = entry_kind == 0 and value and kv_command(cursor(value, tree))
+    text = text .. ", " .. (command or entry_kinds[entry_kind] or "?")
+  end
+  return text
+end
+
+local function multipaxos_message(c)
+  local kind = c:u8(f.multipaxos_kind)
+  local flags = c:u8(f.flags)
+  local layout = multipaxos_layouts[kind]
+  if not layout then error("a message of an unknown kind", 0) end
+  local text = multipaxos_kinds[kind] .. numbers(c, { "ballot" }) .. numbers(c, layout)
+  local count = layout.entries and c:u32(f.entries)
+  if count then text = text .. ", " .. count .. " entries" end
+  if layout.data and count then
+    text = text .. multipaxos_entries(c, kind, count)
+  elseif layout.data then
+    c:bytes(f.data)
+  end
+  return text .. (flags % 2 == 1 and " canvass" or "") .. (flags % 8 >= 4 and " success" or "")
+end
+
+local paxos_layouts = {
+  { "ballot" }, { "ballot", "accepted", data = true }, { "ballot", data = true }, { "ballot" },
+  { "commit", values = true, data = true }, { "offset" }, { "ballot", "offset", data = true }, { "round" }, { "round" },
+}
+
+-- Of a value: the number of who proposed it, and commands, each behind its size.
+local function paxos_value(range, tree)
+  local c, texts = cursor(range, tree), {}
+  c:node(f.node)
+  while c:left() > 0 do
+    local command = c:bytes()
+    if command then texts[#texts + 1] = kv_command(cursor(command, tree)) end
+  end
+  return table.concat(texts, ", ")
+end
+
+local function paxos_values(c, count)
+  local data = c:bytes()
+  local inner = data and cursor(data, c.tree)
+  for i = 1, count do
+    inner.tree = c.tree:add(harrow, data(inner.at, 1), "Value " .. i)
+    local kind = inner:u8(f.entry_kind)
+    local value = inner:bytes(f.data)
+    if kind == 0 and value then inner.tree:append_text(": " .. paxos_value(value, inner.tree)) end
+  end
+end
+
+local function paxos_message(c)
+  local kind = c:u8(f.paxos_kind)
+  local flags = c:u8(f.flags)
+  local value_kind = c:u8(f.entry_kind)
+  local layout = paxos_layouts[kind]
+  if not layout then error("a message of an unknown kind", 0) end
+  local text = paxos_kinds[kind] .. numbers(c, { "slot" }) .. numbers(c, layout)
+  if layout.values then
+    local count = c:u32(f.entries)
+    paxos_values(c, count)
+    text = text .. ", " .. count .. " values"
+  elseif layout.data then
+    local data = c:bytes(f.data)
+    local is_value = data and kind ~= 7 and value_kind == 0
+    if is_value then text = text .. ", " .. paxos_value(data, c.tree) end
+  end
+  return text .. (flags % 2 == 1 and " success" or "")
+end
+
+-- EPaxos: kind, flags, then the parts of that kind in this order. A part may hold a number for each node.
+
+local epaxos_parts = {
+  id = { size = 5 }, ballot = { size = 4 }, accepted = { size = 5 }, at = { size = 8, vectors = 1 },
+  leaders = { size = 2 }, count = { size = 4 }, vector = { size = 0, vectors = 1 }, floor = { size = 0, vectors = 1 },
+  index = { size = 16 }, command = { size = 1, data = true }, data = { size = 0, data = true },
+}
+local epaxos_layouts = {
+  { "id", "at", "command" }, { "id", "ballot", "at" }, { "id", "ballot", "at", "command" }, { "id", "ballot" },
+  { "id", "at", "command" }, { "id", "ballot" }, { "id", "ballot", "accepted", "at", "command" },
+  { "id", "ballot", "at", "command" }, { "id", "ballot", "leaders" }, { "id", "count" }, { "vector", "floor" },
+  { "id", "count" }, { "index" }, { "vector", "index" }, { "count", "vector", "index", "data" },
+}
+
+-- How many nodes there are: as many as make the message end where it does.
+local function epaxos_nodes(range, layout)
+  for nodes = 1, 15 do
+    local size, data = 2, false
+    for _, name in ipairs(layout) do
+      local part = epaxos_parts[name]
+      size = size + part.size + 4 * nodes * (part.vectors or 0)
+      data = data or part.data
+    end
+    local fits = data and size + 4 <= range:len()
+    if size == range:len() or (fits and size + 4 + range(size, 4):le_uint() == range:len()) then return nodes end
+  end
+  error("a message of no number of nodes", 0)
+end
+
+local function epaxos_ballot(number) return math.floor(number / 16) .. ".n" .. (number % 16 + 1) end
+
+local read_epaxos = {
+  id = function(c)
+    local replica = c:u8(f.instance_replica)
+    return " " .. (replica + 1) .. "." .. c:u32(f.instance_number)
+  end,
+  ballot = function(c) return " ballot " .. epaxos_ballot(c:u32(f.ballot)) end,
+  accepted = function(c)
+    c:u8(f.instance_status)
+    return " accepted " .. epaxos_ballot(c:u32(f.accepted))
+  end,
+  at = function(c, nodes)
+    local text = " seq " .. tostring(c:u64(f.seq))
+    for _ = 1, nodes do c:u32(f.dependency) end
+    return text
+  end,
+  leaders = function(c)
+    c.tree:add_le(f.leaders, c:take(2))
+    return ""
+  end,
+  count = function(c) return " count " .. c:u32(f.count) end,
+  vector = function(c, nodes)
+    local numbers_of = {}
+    for i = 1, nodes do numbers_of[i] = c:u32(f.executed) end
+    return " executed " .. table.concat(numbers_of, " ")
+  end,
+  floor = function(c, nodes)
+    for _ = 1, nodes do c:u32(f.floor) end
+    return ""
+  end,
+  index = function(c) return numbers(c, { "index", "offset" }) end,
+  command = function(c)
+    local kind = c:u8(f.entry_kind)
+    local command = c:bytes(f.data)
+    return ", " .. (kind == 0 and command and kv_command(cursor(command, c.tree)) or entry_kinds[kind] or "?")
+  end,
+  data = function(c)
+    c:bytes(f.data)
+    return ""
+  end,
+}
+
+local function epaxos_message(c)
+  local kind = c:u8(f.epaxos_kind)
+  local flags = c:u8(f.flags)
+  local layout = epaxos_layouts[kind]
+  if not layout then error("a message of an unknown kind", 0) end
+  local nodes, text = epaxos_nodes(c.range, layout), epaxos_kinds[kind]
+  for _, name in ipairs(layout) do text = text .. read_epaxos[name](c, nodes) end
+  return text .. (flags % 2 == 1 and " unchanged" or "") .. (flags % 4 >= 2 and " refused" or "")
+end
+
+local messages = {
+  raft = raft_message, multipaxos = multipaxos_message, paxos = paxos_message, epaxos = epaxos_message,
+}
+
+harrow.prefs.protocol = Pref.string("Protocol", "raft", "Of connections whose HELLO is not in the capture")
+
+local stream_of = Field.new("tcp.stream")
+local protocol_of = {} -- by stream, as its HELLO says
+
+function harrow.init() protocol_of = {} end
+
+local function stream()
+  local found = stream_of()
+  return found and found.value
+end
+
 -- Payloads, by the frame's type. Each returns what the packet list shows.
 
 local payloads = {
   [1] = function(c)
     c:u64(f.cluster)
-    return "from " .. c:node(f.from) .. " to " .. c:node(f.to)
+    local text = "from " .. c:node(f.from) .. " to " .. c:node(f.to)
+    if c:left() == 0 then return text end
+    local part = c:take(c:left())
+    c.tree:add(f.protocol, part)
+    protocol_of[stream() or 0] = part:string()
+    return text .. ", " .. part:string()
   end,
-  [2] = raft_message,
+  [2] = function(c)
+    local read = messages[protocol_of[stream() or 0] or harrow.prefs.protocol]
+    if not read then error("a message of an unknown protocol", 0) end
+    return read(c)
+  end,
   [3] = function(c)
     c:u64(f.token)
     return kv_command(c)
@@ -270,8 +510,8 @@ local payloads = {
     c:node(f.leader)
     c:u8(f.serving)
     local term = c:u64(f.term)
-    for _, field in ipairs({ f.commit, f.applied, f.last_index, f.state_hash, f.fast_commits, f.slow_commits }) do
-      c:u64(field)
+    for _, name in ipairs({ "commit", "applied", "last_index", "state_hash", "fast_commits", "slow_commits" }) do
+      c:u64(f[name])
     end
     c:bytes(f.reason)
     return node .. " " .. (roles[role] or "?") .. " of term " .. tostring(term)

@@ -2,7 +2,7 @@
  * before the end of the byte ring it starts again at offset 0. */
 #include "targets/protocols/slots.h"
 
-enum { RECORD_HEADER_BYTES = 10, WINDOW_SHARE = 2, SLACK = 64 };
+enum { RECORD_HEADER_BYTES = 10, WINDOW_SHARE = 2, SLACK = 64, SLACK_SHARE = 16 };
 
 size_t slots_memory(const struct limits *l) {
     return l->log_entries_max / WINDOW_SHARE * sizeof(struct slot) +
@@ -224,10 +224,21 @@ static bool copy_record(struct slots *s, uint64_t place, struct effects *fx) {
 
 uint64_t slots_keep_from(struct slots *s, uint64_t base, struct effects *fx) {
     uint64_t living = 0, end = s->last, from = s->first;
-    for (uint64_t i = s->first; i <= end; i++) living += lives(s, i, base);
+    size_t kept_bytes = 0, living_bytes = 0;
+    for (uint64_t i = s->first; i <= end; i++) {
+        bool alive = lives(s, i, base);
+        living += alive;
+        kept_bytes += item_at(s, i)->size;
+        living_bytes += alive ? item_at(s, i)->size : 0;
+    }
     for (; from < end; from++) { /* the last place stays, so that a restart knows where the log goes on */
-        if (!lives(s, from, base)) continue;
-        if (s->last + 1 - from <= 2 * living + SLACK || !copy_record(s, from, fx)) break;
+        if (!lives(s, from, base)) {
+            kept_bytes -= item_at(s, from)->size;
+            continue;
+        }
+        bool few = s->last + 1 - from <= 2 * living + SLACK;
+        bool small = kept_bytes <= 2 * living_bytes + s->bytes_capacity / SLACK_SHARE;
+        if ((few && small) || !copy_record(s, from, fx)) break;
     }
     return from;
 }

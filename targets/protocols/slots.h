@@ -77,6 +77,8 @@ struct slot *slots_note(struct slots *s, uint64_t number, uint64_t ballot, uint6
 
 /* Shares of the log: of its bytes and places, in 1/256, whichever is more. */
 uint32_t slots_used(const struct slots *s);
+/* What is above goes to the next slot that is wanted, and to live records that are written anew. */
+#define SLOTS_RESERVED_FROM 192
 /* Before a snapshot that makes `base` the base: where the log has to be kept from. Live records before that are
  * appended anew. */
 uint64_t slots_keep_from(struct slots *s, uint64_t base, struct effects *fx);

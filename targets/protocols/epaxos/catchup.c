@@ -39,6 +39,12 @@ static void fetch_row(struct epaxos *e, uint8_t replica, struct effects *fx) {
     }
 }
 
+/* Who has not executed it may know that it is committed. */
+void catchup_ask_all(struct epaxos *e, struct epaxos_id id, struct effects *fx) {
+    struct epaxos_message m = {.kind = EPAXOS_FETCH, .id = id, .count = 1};
+    epaxos_send_masked(e, epaxos_others(e), &m, 0, fx);
+}
+
 void catchup_on_fetch(struct epaxos *e, uint8_t from, const struct epaxos_message *m, struct effects *fx) {
     size_t room = FETCH_MESSAGES * (size_t)e->c.limits.message_bytes_max;
     for (uint32_t k = 0; k < m->count && k < FETCH_MAX; k++) {

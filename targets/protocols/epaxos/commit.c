@@ -31,11 +31,22 @@ static void preaccept_progress(struct epaxos *e, struct instance *i, struct effe
         commit_propose(e, i, 0, ENTRY_COMMAND, &i->p.at, fx);
 }
 
+/* All must hold every command until it is executed. So each leader has a share: what all of them began while they could
+ * not hear one another has room when they can. */
+static bool has_share(const struct epaxos *e, size_t size) {
+    const struct row *row = &e->rows[e->c.self];
+    uint32_t share = e->commands_capacity / (2u * e->c.nodes);
+    size_t used = 0;
+    for (uint32_t k = row->frontier + 1; k <= row->high; k++)
+        used += epaxos_command(e, epaxos_get(e, (struct epaxos_id){e->c.self, k})).size;
+    return used == 0 || used + size <= share;
+}
+
 static bool may_lead(const struct epaxos *e, size_t size) {
     const struct row *row = &e->rows[e->c.self];
     return size > 0 && size <= e->c.limits.entry_bytes_max && row->high < EPAXOS_NUMBER_MAX &&
            row->high - row->frontier < e->row_size / 2 && epaxos_has_room(e, size) &&
-           e->commands_live <= e->commands_capacity / 2;
+           e->commands_live <= e->commands_capacity / 2 && has_share(e, size);
 }
 
 bool commit_lead(struct epaxos *e, uint64_t token, struct bytes command, struct effects *fx) {

@@ -39,9 +39,10 @@ static bool work_on(struct epaxos *e, struct instance *i, struct effects *fx) {
     if (i->status >= EPAXOS_COMMITTED || i->due_ns > e->now) return false;
     if (i->p.phase == PHASE_PREACCEPT || i->p.phase == PHASE_ACCEPT) {
         commit_on_due(e, i, fx);
-    } else if (executed_elsewhere(e, i->id)) {
-        epaxos_set_due(e, i); /* it will be fetched */
-        return false;
+    } else if (i->attempts == 0 && executed_elsewhere(e, i->id)) {
+        i->attempts = 1; /* who has executed it may have forgotten it; then only a recovery or a snapshot helps */
+        epaxos_set_due(e, i);
+        catchup_ask_all(e, i->id, fx);
     } else {
         recovery_on_due(e, i, fx);
     }
@@ -154,12 +155,17 @@ static void place_rows(struct epaxos *e, const struct durable *d, const struct e
     }
 }
 
-static void restore(struct epaxos *e, const struct durable *d, bool executed) {
+static bool is_in(const struct epaxos_header *h, struct epaxos_id id) {
+    if (id.number <= h->frontier[id.replica]) return true;
+    uint32_t bit = id.number - h->frontier[id.replica] - 1;
+    return bit / 8 < h->above_bytes[id.replica] && (h->above[id.replica][bit / 8] >> bit % 8 & 1);
+}
+
+static void restore(struct epaxos *e, const struct durable *d, const struct epaxos_header *h, bool in_snapshot) {
     for (size_t k = 0; k < d->entries_count; k++) {
         struct epaxos_record rec;
         if (!epaxos_record_decode(d->entries[k].payload, e->c.nodes, &rec)) continue;
-        if ((rec.id.number <= e->snapshot_frontier[rec.id.replica]) == executed)
-            epaxos_restore_record(e, &rec, &d->entries[k]);
+        if (is_in(h, rec.id) == in_snapshot) epaxos_restore_record(e, &rec, in_snapshot, d->entries[k].index);
     }
 }
 
@@ -178,8 +184,8 @@ static void recover(struct epaxos *e, const struct durable *d, struct effects *f
     }
     memcpy(e->snapshot_frontier, h.frontier, sizeof e->snapshot_frontier);
     place_rows(e, d, &h);
-    restore(e, d, false);
-    restore(e, d, true);
+    restore(e, d, &h, false);
+    restore(e, d, &h, true);
     for (uint32_t slot = e->open.first; slot != NO_SLOT;) {
         struct instance *i = &e->instances[slot];
         slot = i->list_next;

@@ -182,7 +182,8 @@ bool epaxos_has_room(const struct epaxos *e, size_t size);
 bool epaxos_keep_command(struct epaxos *e, struct instance *i, struct bytes command);
 void epaxos_tidy(struct epaxos *e); /* before a step: nothing points into the commands then */
 void epaxos_record(struct epaxos *e, struct instance *i, struct effects *fx);
-void epaxos_restore_record(struct epaxos *e, const struct epaxos_record *r, const struct entry *entry);
+/* `in_snapshot`: its command is for others only; `index`: the record's. */
+void epaxos_restore_record(struct epaxos *e, const struct epaxos_record *r, bool in_snapshot, uint64_t index);
 void epaxos_enlist(struct epaxos *e, struct list *l, struct instance *i);
 void epaxos_delist(struct epaxos *e, struct list *l, struct instance *i);
 void epaxos_forget(struct epaxos *e, struct instance *i); /* executed; its command and attributes go */
@@ -238,6 +239,7 @@ void execution_advance(struct epaxos *e, uint8_t replica); /* the row's committe
 
 /* catchup.c */
 void catchup_on_tick(struct epaxos *e, struct effects *fx);
+void catchup_ask_all(struct epaxos *e, struct epaxos_id id, struct effects *fx);
 void catchup_on_state(struct epaxos *e, uint8_t from, const struct epaxos_message *m);
 void catchup_on_fetch(struct epaxos *e, uint8_t from, const struct epaxos_message *m, struct effects *fx);
 

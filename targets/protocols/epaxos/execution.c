@@ -34,7 +34,10 @@ static void execute(struct epaxos *e, struct instance *i, struct effects *fx) {
     effect->term = 1;
     effect->instance = epaxos_name(i->id);
     effect->entry_kind = i->entry_kind;
-    if (i->entry_kind == ENTRY_COMMAND) effect->bytes = epaxos_command(e, i);
+    if (i->entry_kind == ENTRY_COMMAND)
+        effect->bytes = epaxos_command(e, i);
+    else
+        epaxos_forget(e, i);
     e->executed_bytes += effect->bytes.size;
     effect->token = i->token;
     i->token = 0;

@@ -74,6 +74,12 @@ static bool may_drop(const struct epaxos *e, uint8_t replica) {
     return e->rows[replica].base <= e->snapshot_frontier[replica];
 }
 
+static bool is_executed_everywhere(const struct epaxos *e, uint8_t replica) {
+    for (uint8_t q = 0; q < e->c.nodes; q++)
+        if (q != e->c.self && e->peer_frontier[q][replica] < e->rows[replica].base) return false;
+    return true;
+}
+
 void epaxos_forget(struct epaxos *e, struct instance *i) {
     if (i->has_command) e->commands_live -= stored_size(i->command_size);
     i->has_command = false;
@@ -159,8 +165,11 @@ static void compact_commands(struct epaxos *e) {
 }
 
 void epaxos_tidy(struct epaxos *e) {
-    for (uint8_t r = 0; r < e->c.nodes; r++)
-        while (e->commands_live > e->commands_capacity / 4 && may_drop(e, r)) drop_first(e, r);
+    uint32_t much = e->commands_capacity / 4, too_much = much + much / 2;
+    for (uint8_t r = 0; r < e->c.nodes && e->commands_live > much; r++)
+        while (e->commands_live > much && may_drop(e, r) &&
+               (e->commands_live > too_much || is_executed_everywhere(e, r)))
+            drop_first(e, r);
     if (!epaxos_has_room(e, 2 * (size_t)e->c.limits.message_bytes_max)) compact_commands(e);
 }
 
@@ -191,13 +200,12 @@ void epaxos_record(struct epaxos *e, struct instance *i, struct effects *fx) {
     effect->written = i->written = ++fx->written;
 }
 
-void epaxos_restore_record(struct epaxos *e, const struct epaxos_record *r, const struct entry *entry) {
+void epaxos_restore_record(struct epaxos *e, const struct epaxos_record *r, bool in_snapshot, uint64_t index) {
     struct instance *i = epaxos_get(e, r->id);
     if (!i) return;
     /* What is executed is kept for others as long as there is much room. */
-    bool keep = r->id.number > e->rows[r->id.replica].frontier || e->commands_live < e->commands_capacity / 4;
-    if (r->has_command && keep && !epaxos_keep_command(e, i, r->command))
-        assert(r->id.number <= e->rows[r->id.replica].frontier);
+    bool keep = !in_snapshot || e->commands_live < e->commands_capacity / 4;
+    if (r->has_command && keep && !epaxos_keep_command(e, i, r->command)) assert(in_snapshot);
     bool executed = i->status == EPAXOS_EXECUTED;
     i->status = executed ? EPAXOS_EXECUTED : r->status == EPAXOS_EXECUTED ? EPAXOS_COMMITTED : r->status;
     i->entry_kind = r->entry_kind;
@@ -208,5 +216,5 @@ void epaxos_restore_record(struct epaxos *e, const struct epaxos_record *r, cons
     i->accepted = r->accepted;
     i->at = r->at;
     memcpy(i->leader_deps, r->leader_deps, sizeof i->leader_deps);
-    i->record_index = entry->index;
+    i->record_index = index;
 }

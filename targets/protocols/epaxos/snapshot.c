@@ -102,7 +102,7 @@ void epaxos_on_request(struct epaxos *e, uint8_t from, const struct epaxos_messa
     bool reaches = fx->snapshot.size > 0, beyond = false;
     for (uint8_t r = 0; r < e->c.nodes; r++) {
         reaches = reaches && e->snapshot_frontier[r] >= m->vector[r];
-        beyond = beyond || e->snapshot_frontier[r] > m->vector[r];
+        beyond = beyond || e->snapshot_frontier[r] > e->peer_frontier[from][r];
     }
     if (!reaches || !beyond) { /* a newer one will do, once it reaches as far as the other has executed */
         for (uint8_t r = 0; r < e->c.nodes; r++)

@@ -50,6 +50,7 @@ static uint32_t accept_entries(struct multipaxos *p, const struct multipaxos_mes
         multipaxos_entry_next(&r, m->kind, &e);
         const struct slot *slot = slots_get(&p->slots, n);
         if (n <= p->commit || (slot && slot->ballot == m->ballot)) continue;
+        if (n > p->held + 1 + taken && slots_used(&p->slots) > SLOTS_RESERVED_FROM) break;
         if (!mp_accept(p, n, m->ballot, e.kind, e.value, fx)) break; /* beyond the window, or no room */
     }
     return taken;

@@ -89,7 +89,7 @@ void mp_apply(struct multipaxos *p, struct effects *fx) {
 
 static bool may_propose(const struct multipaxos *p, size_t size) {
     return p->handover_to == NODE_NONE && size <= p->c.limits.entry_bytes_max &&
-           p->slots.top - p->commit < p->slots.window / 4 && slots_used(&p->slots) <= CROWDED_SHARE + FULL_SHARE &&
+           p->slots.top - p->commit < p->slots.window / 4 && slots_used(&p->slots) <= SLOTS_RESERVED_FROM &&
            p->pending_bytes + size <= (uint64_t)p->c.limits.log_bytes_max * PENDING_SHARE / 256;
 }
 

@@ -98,6 +98,7 @@ void mp_on_heartbeat_timer(struct multipaxos *p, struct effects *fx) {
         if (peer->snapshot && !peer->snapshot_sent) mp_send_chunk(p, to, fx);
         peer->snapshot_sent = false;
         peer->inflight = 0;
+        if (peer->mark_round != UINT64_MAX) continue; /* a link may be longer than a heartbeat: still to be answered */
         peer->mark = peer->next;
         peer->mark_round = p->round + 1;
     }
@@ -172,8 +173,8 @@ void mp_on_accepted(struct multipaxos *p, uint8_t from, const struct multipaxos_
     uint64_t held = m->held > m->index ? m->held : m->index;
     if (peer->snapshot && held >= p->slots.base) peer->snapshot = false;
     if (peer->next <= peer->match) peer->next = peer->match + 1;
-    if (m->round >= peer->mark_round && m->entries == 0 && held + 1 < peer->mark) { /* what was sent was lost */
-        peer->next = held + 1;
+    if (m->round >= peer->mark_round && m->entries == 0) {
+        if (held + 1 < peer->mark) peer->next = held + 1; /* what was sent was lost */
         peer->mark_round = UINT64_MAX;
     }
     advance_commit(p, fx);

@@ -22,6 +22,7 @@ static bool snapshot_due(const struct multipaxos *p) {
     bool more = p->slots.last - p->compacted_at > p->c.limits.log_entries_max / GROWN_SHARE;
     if (used > CROWDED_SHARE && more) return true; /* elections fill the log, too, and apply nothing */
     if (p->applied == p->snapshot_index) return false;
+    if (used > CROWDED_SHARE) return true;
     if (sends_snapshot(p)) return p->applied - p->slots.base > p->slots.window / 2;
     if (used > FULL_SHARE && p->slots.last - p->compacted_at > (p->slots.last - p->slots.first) / 2) return true;
     return p->applied - p->snapshot_index >= p->c.snapshot_entries;

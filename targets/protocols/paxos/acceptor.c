@@ -16,7 +16,7 @@ static bool is_open(struct paxos *p, uint8_t from, uint64_t slot, struct effects
         px_send_chosen(p, from, slot, fx);
         return false;
     }
-    return slots_in_window(&p->slots, slot);
+    return slots_in_window(&p->slots, slot) && (slot == p->commit + 1 || slots_used(&p->slots) <= SLOTS_RESERVED_FROM);
 }
 
 static void refuse(uint8_t to, uint8_t kind, const struct paxos_message *m, uint64_t promised, struct effects *fx) {

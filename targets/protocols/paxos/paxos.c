@@ -76,7 +76,7 @@ static void on_propose(struct paxos *p, uint64_t token, struct bytes command, st
     struct queue *q = &p->queue;
     bool fits = command.size <= p->c.limits.entry_bytes_max && q->count < q->count_max &&
                 q->size + COMMAND_FRAME_BYTES + command.size <= q->capacity;
-    if (!fits || slots_used(&p->slots) > CROWDED_SHARE + FULL_SHARE) {
+    if (!fits || slots_used(&p->slots) > SLOTS_RESERVED_FROM) {
         effect_respond(token, STATUS_BUSY, NODE_NONE, fx);
         return;
     }

@@ -8,6 +8,7 @@ static bool snapshot_due(const struct paxos *p) {
     bool more = p->slots.last - p->compacted_at > (p->slots.last - p->slots.first) / 2;
     if (used > CROWDED_SHARE && more) return true; /* promises fill the log, too, and apply nothing */
     if (p->applied == p->snapshot_index) return false;
+    if (used > CROWDED_SHARE) return true;
     uint64_t held = p->applied - p->slots.base;
     /* A newer one would start a transfer anew: under load, for ever. */
     if (p->now < p->serving_until_ns) return held > p->slots.window / 4 * 3;

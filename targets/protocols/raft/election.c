@@ -79,8 +79,10 @@ void election_on_timer(struct raft *r, struct effects *fx) {
     if (r->now >= r->election_deadline_ns) {
         if (r->installing)
             election_reset_timer(r, fx);
-        else
+        else if (r->rules->pre_votes())
             start_pre_vote(r, fx);
+        else
+            election_campaign(r, false, fx);
         return;
     }
     r->election_armed_ns = r->election_deadline_ns;
@@ -90,6 +92,7 @@ void election_on_timer(struct raft *r, struct effects *fx) {
 /* Leader stickiness: who heard a leader within the minimum election timeout helps nobody to depose it (thesis 4.2.3).
  * Lease reads rest on this (6.4.1). The leader itself keeps to it as long as check-quorum keeps it leader. */
 static bool sticks_to_leader(const struct raft *r, uint8_t candidate) {
+    if (!r->rules->checks_quorum()) return false;
     if (r->role == PROTOCOL_LEADER) return true;
     if (r->leader == candidate) return false; /* the known leader asks: it has stepped down */
     return r->now - r->contact_ns < r->c.election_timeout_ns;

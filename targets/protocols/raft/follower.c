@@ -89,7 +89,7 @@ void follower_on_append(struct raft *r, uint8_t from, const struct raft_message 
         reject(r, from, m, fx);
         return;
     }
-    uint64_t cut = r->rules->truncate_from(find_conflict(r, m), m->index, r->log.last);
+    uint64_t cut = r->rules->truncate_from(find_conflict(r, m), m->index, r->log.base_index, r->log.last);
     if (cut && !cut_log(r, cut, fx)) return;
     uint64_t matched = append_new(r, m, fx);
     uint64_t commit = r->rules->follower_commit(m->commit, matched, r->log.last);

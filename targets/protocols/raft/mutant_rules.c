@@ -17,15 +17,28 @@ static uint64_t commit_to_last(uint64_t leader_commit, uint64_t matched, uint64_
     (void)matched;
     return leader_commit < last_index ? leader_commit : last_index;
 }
-static uint64_t truncate_after_prev(uint64_t first_conflict, uint64_t prev_index, uint64_t last_index) {
-    (void)first_conflict;
+static uint64_t truncate_after_prev(uint64_t first_conflict, uint64_t prev_index, uint64_t base_index,
+                                    uint64_t last_index) {
+    (void)first_conflict, (void)base_index;
     return prev_index < last_index ? prev_index + 1 : 0;
+}
+static uint64_t truncate_for_purged(uint64_t first_conflict, uint64_t prev_index, uint64_t base_index,
+                                    uint64_t last_index) {
+    return prev_index < base_index && base_index < last_index ? base_index + 1 : first_conflict;
+}
+static uint8_t no_vote(uint8_t vote, bool later_term) {
+    (void)vote, (void)later_term;
+    return NODE_NONE;
+}
+static bool any_snapshot(uint64_t snapshot_index, uint64_t commit) {
+    (void)snapshot_index, (void)commit;
+    return true;
 }
 static bool read_any_time(uint64_t committed_term, uint64_t current_term) {
     (void)committed_term, (void)current_term;
     return true;
 }
-static bool no_round(void) {
+static bool never(void) {
     return false;
 }
 static uint64_t from_acknowledgement(uint64_t sent_ns, uint64_t acknowledged_ns) {
@@ -46,5 +59,10 @@ const struct raft_rules raft_mutant_truncate_always = {RAFT_RULES_CORRECT, .trun
 const struct raft_rules raft_mutant_commit_past_match = {RAFT_RULES_CORRECT, .follower_commit = commit_to_last};
 const struct raft_rules raft_mutant_vote_without_log_check = {RAFT_RULES_CORRECT, .log_up_to_date = always_up_to_date};
 const struct raft_rules raft_mutant_read_before_own_commit = {RAFT_RULES_CORRECT, .may_read = read_any_time};
-const struct raft_rules raft_mutant_leader_reads_locally = {RAFT_RULES_CORRECT, .read_needs_round = no_round};
+const struct raft_rules raft_mutant_leader_reads_locally = {RAFT_RULES_CORRECT, .read_needs_round = never};
+const struct raft_rules raft_mutant_forget_vote = {RAFT_RULES_CORRECT, .vote_after = no_vote};
+const struct raft_rules raft_mutant_purged_is_conflict = {RAFT_RULES_CORRECT, .truncate_from = truncate_for_purged};
+const struct raft_rules raft_mutant_older_snapshot = {RAFT_RULES_CORRECT, .takes_snapshot = any_snapshot};
+const struct raft_rules raft_mutant_disturbed_by_the_cut_off = {RAFT_RULES_CORRECT, .pre_votes = never,
+                                                                .checks_quorum = never};
 const struct raft_rules raft_mutant_lease_from_ack = {RAFT_RULES_CORRECT, .lease_start = from_acknowledgement};

@@ -33,7 +33,9 @@ void raft_become_follower(struct raft *r, uint64_t term, uint8_t leader, struct 
         read_queue_drop(&r->reads, fx);
         r->transfer_to = NODE_NONE;
     }
-    if (term > r->term) raft_write_meta(r, term, NODE_NONE, fx);
+    bool later = term > r->term;
+    uint8_t vote = later || r->role != PROTOCOL_FOLLOWER ? r->rules->vote_after(r->vote, later) : r->vote;
+    if (later || vote != r->vote) raft_write_meta(r, term, vote, fx);
     r->leader = leader;
     r->pre_voting = false;
     r->self_vote_written = 0;
@@ -192,7 +194,10 @@ static void start(void *state, const struct config *c, const struct durable *d, 
     }
     for (; i < d->entries_count; i++) {
         const struct entry *e = &d->entries[i];
-        assert(e->index == r->log.last + 1);
+        if (e->index != r->log.last + 1) {
+            effect_add(fx, EFFECT_FATAL)->reason = "entries are missing between snapshot and log";
+            break;
+        }
         bool fits = log_append(&r->log, e->term, e->kind, 0, e->payload);
         assert(fits);
         (void)fits;

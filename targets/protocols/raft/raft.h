@@ -55,8 +55,18 @@ struct raft_rules {
     bool (*may_commit)(uint64_t entry_term, uint64_t current_term);
     /* A follower's commit after an append that matched up to `matched` (Figure 2, AppendEntries rule 5) */
     uint64_t (*follower_commit)(uint64_t leader_commit, uint64_t matched, uint64_t last_index);
-    /* Where to cut the log before appending: the first conflicting index, or 0 (Figure 2, AppendEntries rule 3) */
-    uint64_t (*truncate_from)(uint64_t first_conflict, uint64_t prev_index, uint64_t last_index);
+    /* Where to cut the log before appending: the first conflicting index, or 0 (Figure 2, AppendEntries rule 3). What
+     * is compacted, up to base_index, is committed and contradicts nobody. */
+    uint64_t (*truncate_from)(uint64_t first_conflict, uint64_t prev_index, uint64_t base_index, uint64_t last_index);
+    /* The vote with which a replica goes on that steps down: none in a later term (Figure 2, State: votedFor) */
+    uint8_t (*vote_after)(uint8_t vote, bool later_term);
+    /* May a received snapshot replace the state and log of a replica that has committed up to here? (section 7) */
+    bool (*takes_snapshot)(uint64_t snapshot_index, uint64_t commit);
+    /* Does a replica ask, before it raises its term, whether it could win? (thesis 9.6) */
+    bool (*pre_votes)(void);
+    /* Does a leader step down that no quorum answers, and a replica help nobody to depose a leader that it hears?
+     * (thesis 6.2, 4.2.3) */
+    bool (*checks_quorum)(void);
     /* May ReadIndex be served, given the term of the last committed entry? (thesis 6.4, step 1) */
     bool (*may_read)(uint64_t committed_term, uint64_t current_term);
     /* Must a leader confirm its leadership by a quorum round before a read? (thesis 6.4, step 3) */
@@ -69,6 +79,8 @@ extern const struct raft_rules raft_rules_correct;
 /* One rule broken in each (mutant_rules.c; catalogue in targets/node/mutants.def). */
 extern const struct raft_rules raft_mutant_commit_old_term, raft_mutant_count_duplicate_votes,
     raft_mutant_truncate_always, raft_mutant_commit_past_match, raft_mutant_vote_without_log_check,
-    raft_mutant_read_before_own_commit, raft_mutant_leader_reads_locally, raft_mutant_lease_from_ack;
+    raft_mutant_read_before_own_commit, raft_mutant_leader_reads_locally, raft_mutant_lease_from_ack,
+    raft_mutant_forget_vote, raft_mutant_purged_is_conflict, raft_mutant_older_snapshot,
+    raft_mutant_disturbed_by_the_cut_off;
 
 #endif

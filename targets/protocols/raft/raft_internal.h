@@ -107,14 +107,19 @@ uint32_t rule_votes(uint32_t granted_mask, uint32_t replies);
 bool rule_log_up_to_date(uint64_t candidate_term, uint64_t candidate_index, uint64_t my_term, uint64_t my_index);
 bool rule_may_commit(uint64_t entry_term, uint64_t current_term);
 uint64_t rule_follower_commit(uint64_t leader_commit, uint64_t matched, uint64_t last_index);
-uint64_t rule_truncate_from(uint64_t first_conflict, uint64_t prev_index, uint64_t last_index);
+uint64_t rule_truncate_from(uint64_t first_conflict, uint64_t prev_index, uint64_t base_index, uint64_t last_index);
+uint8_t rule_vote_after(uint8_t vote, bool later_term);
+bool rule_takes_snapshot(uint64_t snapshot_index, uint64_t commit);
+bool rule_pre_votes(void);
+bool rule_checks_quorum(void);
 bool rule_may_read(uint64_t committed_term, uint64_t current_term);
 bool rule_read_needs_round(void);
 uint64_t rule_lease_start(uint64_t sent_ns, uint64_t acknowledged_ns);
 #define RAFT_RULES_CORRECT                                                                                             \
     .votes = rule_votes, .log_up_to_date = rule_log_up_to_date, .may_commit = rule_may_commit,                         \
     .follower_commit = rule_follower_commit, .truncate_from = rule_truncate_from, .may_read = rule_may_read,           \
-    .read_needs_round = rule_read_needs_round, .lease_start = rule_lease_start
+    .read_needs_round = rule_read_needs_round, .lease_start = rule_lease_start, .vote_after = rule_vote_after,         \
+    .takes_snapshot = rule_takes_snapshot, .pre_votes = rule_pre_votes, .checks_quorum = rule_checks_quorum
 
 /* log.c */
 size_t log_memory(const struct limits *l);

@@ -117,7 +117,8 @@ static uint64_t quorum_value(const struct raft *r, size_t field, uint64_t own) {
 
 void replication_on_timer(struct raft *r, struct effects *fx) {
     /* Check-quorum: a leader that a quorum has not answered for an election timeout steps down (thesis 6.2). */
-    if (r->now - quorum_value(r, offsetof(struct peer, contact_ns), r->now) > r->c.election_timeout_ns) {
+    uint64_t silent_ns = r->now - quorum_value(r, offsetof(struct peer, contact_ns), r->now);
+    if (silent_ns > r->c.election_timeout_ns && r->rules->checks_quorum()) {
         raft_become_follower(r, r->term, NODE_NONE, fx);
         return;
     }

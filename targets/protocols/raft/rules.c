@@ -15,9 +15,21 @@ uint64_t rule_follower_commit(uint64_t leader_commit, uint64_t matched, uint64_t
     (void)last_index;
     return leader_commit < matched ? leader_commit : matched;
 }
-uint64_t rule_truncate_from(uint64_t first_conflict, uint64_t prev_index, uint64_t last_index) {
-    (void)prev_index, (void)last_index;
+uint64_t rule_truncate_from(uint64_t first_conflict, uint64_t prev_index, uint64_t base_index, uint64_t last_index) {
+    (void)prev_index, (void)base_index, (void)last_index;
     return first_conflict;
+}
+uint8_t rule_vote_after(uint8_t vote, bool later_term) {
+    return later_term ? NODE_NONE : vote;
+}
+bool rule_takes_snapshot(uint64_t snapshot_index, uint64_t commit) {
+    return snapshot_index > commit;
+}
+bool rule_pre_votes(void) {
+    return true;
+}
+bool rule_checks_quorum(void) {
+    return true;
 }
 bool rule_may_read(uint64_t committed_term, uint64_t current_term) {
     return committed_term == current_term;

@@ -42,7 +42,7 @@ void snapshot_maybe(struct raft *r, struct effects *fx) {
 
 void snapshot_on_taken(struct raft *r, uint64_t index, uint64_t term, struct effects *fx) {
     r->snapshot_pending = false;
-    if (index <= r->snapshot_index) return;
+    if (index <= r->snapshot_index || r->installing) return; /* what is being installed replaces it */
     r->snapshot_index = index;
     r->snapshot_term = term;
     log_compact(&r->log, r->snapshot_keep_from - 1);
@@ -122,7 +122,7 @@ void snapshot_on_chunk(struct raft *r, uint8_t from, const struct raft_message *
         return;
     }
     if (r->installing) return;
-    if (m->index <= r->commit) { /* an older one never replaces what is committed here */
+    if (!r->rules->takes_snapshot(m->index, r->commit)) { /* an older one never replaces what is committed here */
         uint64_t held = m->index <= r->durable_index ? m->index : r->snapshot_index;
         answer_snapshot(r, from, held, true, m->offset, fx);
         return;
@@ -135,7 +135,7 @@ void snapshot_on_chunk(struct raft *r, uint8_t from, const struct raft_message *
 }
 
 void snapshot_on_installed(struct raft *r, uint64_t index, uint64_t term, struct effects *fx) {
-    assert(r->installing && index > r->applied);
+    assert(r->installing);
     r->installing = false;
     r->receiver = (struct receiver){0};
     r->snapshot_index = index;
@@ -147,7 +147,7 @@ void snapshot_on_installed(struct raft *r, uint64_t index, uint64_t term, struct
     else
         log_reset(&r->log, index, term);
     r->applied = index;
-    if (r->commit < index) r->commit = index;
+    if (r->commit < index || !retained) r->commit = index;
     if (r->durable_index < index || r->durable_index > r->log.last) r->durable_index = index;
     r->cut_written = 0;
     uint8_t leader = (uint8_t)r->installing_from;
