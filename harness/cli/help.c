@@ -245,8 +245,8 @@ static const struct command kv_command = {
         "  harrow kv put greeting hello --nodes 10.0.0.1:7401,10.0.0.2:7401,10.0.0.3:7401\n"
         "  HARROW_NODES=127.0.0.1:7401 harrow kv get greeting\n"
         "  harrow kv bench --clients 64 --seconds 10 --mix mixed\n\n"
-        "Exit status: 0 done, 1 no such key, a mismatch, (status) not all nodes serve, or (transfer) nobody ever leads,\n"
-        "2 no answer in time: a write may have happened if the message says so, 254 bad usage.\n",
+        "Exit status: 0 done, 1 no such key, a mismatch, (status) not all nodes serve, or (transfer) nobody ever\n"
+        "leads, 2 no answer in time: a write may have happened if the message says so, 254 bad usage.\n",
     .options =
         OPT(NODES) | OPT(TIMEOUT) | OPT(CLIENTS) | OPT(SECONDS) | OPT(MIX) | OPT(VALUE_BYTES) | OPT(KEYS) | OPT(JSON),
     .arguments_min = 1,
