@@ -152,7 +152,7 @@ bool epaxos_rule_may_commit_fast(uint32_t unchanged, uint32_t replies);
 uint32_t epaxos_rule_merge_dependency(uint32_t mine, uint32_t theirs);
 uint32_t epaxos_rule_voted_ballot(uint32_t promised, uint32_t accepted);
 bool epaxos_rule_leader_answered(bool leader_in_quorum);
-bool epaxos_rule_must_try(uint32_t preaccepts, uint32_t tolerated);
+bool epaxos_rule_must_try(uint32_t preaccepts, uint8_t nodes);
 bool epaxos_rule_may_execute(uint32_t number, uint32_t committed);
 bool epaxos_rule_executes_before(uint64_t seq_a, struct epaxos_id a, uint64_t seq_b, struct epaxos_id b);
 #define EPAXOS_RULES_CORRECT                                                                                           \
