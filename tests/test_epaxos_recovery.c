@@ -237,6 +237,28 @@ static void halves_of_an_even_cluster_do_not_recover_apart(void **state) {
     step_free(c);
 }
 
+/* E leads so much that C and D forget the first of it. Then A and E are gone, and B recovers a command that C and D hear
+ * of now, and that all of E's should have waited for, or it for them. */
+static void who_forgot_what_interferes_does_not_hold_a_recovery_up(void **state) {
+    (void)state;
+    struct step_cluster *c = dialogue(5, NULL);
+    step_propose(c, A, 1, "of A");
+    reaches(c, A, B, EPAXOS_PREACCEPT, FIRST_OF_A, 1);
+    for (uint32_t k = 1; k <= 60; k++) {
+        struct epaxos_id id = {E, k};
+        step_propose(c, E, k + 1, "of E");
+        asks(c, E, 1u << C | 1u << D, EPAXOS_PREACCEPT, id);
+        for (uint8_t q = C; q <= D; q++) reaches(c, E, q, EPAXOS_COMMIT, id, 1);
+    }
+    assert_int_equal(c->node[C].applied_count, 60);
+    step_crash(c, C);
+    step_boot(c, C);
+
+    loses_patience(c, B);
+    assert_int_equal(recovers(c, B, 1u << C | 1u << D, FIRST_OF_A).entry_kind, ENTRY_NOOP);
+    step_free(c);
+}
+
 /* --- no-op -------------------------------------------------------------------------------------------------------- */
 
 /* A's first command reaches nobody, its second tells B that there is a first. B gives that up. A, which lives, leads it
@@ -286,11 +308,16 @@ static void fast_quorums_are_as_small_as_recovery_bears(void **state) {
 
 /* --- liveness with as many dead for good as are tolerated --------------------------------------------------------- */
 
-static uint64_t proposes_for_a_while(struct step_cluster *c, uint64_t token, uint32_t commands) {
-    for (uint32_t k = 0; k < commands; k++) {
-        char command[32];
-        snprintf(command, sizeof command, "command %u", (unsigned)++token);
-        step_propose(c, (uint8_t)prng_below(&c->prng, c->nodes), token, command);
+/* In each round some replica is asked, or all at the same time. */
+static uint64_t proposes_for_a_while(struct step_cluster *c, uint64_t token, uint32_t rounds) {
+    for (uint32_t k = 0; k < rounds; k++) {
+        uint8_t chosen = (uint8_t)prng_below(&c->prng, c->nodes + 1u);
+        for (uint8_t q = 0; q < c->nodes; q++) {
+            if (chosen != q && chosen != c->nodes) continue;
+            char command[32];
+            snprintf(command, sizeof command, "command %u", (unsigned)++token);
+            step_propose(c, q, token, command);
+        }
         step_run(c, prng_below(&c->prng, 8) * NS_PER_MS);
     }
     return token;
@@ -300,14 +327,15 @@ static void the_rest_goes_on(uint8_t nodes, uint64_t seed) {
     struct step_cluster *c = step_new(&epaxos_protocol, nodes, NULL, seed);
     uint8_t dead = (uint8_t)(nodes - majority_of(nodes)), first = (uint8_t)prng_below(&c->prng, nodes);
     c->jitter_ns = 30 * NS_PER_MS;
-    c->loss_ppm = 100000;
+    c->loss_ppm = 200000;
     uint64_t token = 0;
     for (uint8_t k = 0; k < dead; k++) {
         token = proposes_for_a_while(c, token, 12);
         uint8_t survivor = (uint8_t)((first + dead + k) % nodes);
         step_crash(c, survivor);
         step_boot(c, survivor);
-        step_crash(c, (uint8_t)((first + k) % nodes));
+        if (k + 1 == dead)
+            for (uint8_t d = 0; d < dead; d++) step_crash(c, (uint8_t)((first + d) % nodes));
     }
     token = proposes_for_a_while(c, token, 12);
     c->loss_ppm = 0;
@@ -347,6 +375,7 @@ int main(void) {
         cmocka_unit_test(what_its_leader_did_not_commit_is_given_up),
         cmocka_unit_test(if_the_leader_is_ignored_it_is_committed_out_of_order),
         cmocka_unit_test(halves_of_an_even_cluster_do_not_recover_apart),
+        cmocka_unit_test(who_forgot_what_interferes_does_not_hold_a_recovery_up),
         cmocka_unit_test(what_nobody_heard_of_is_given_up_and_led_again_once),
         cmocka_unit_test(fast_quorums_are_as_small_as_recovery_bears),
         cmocka_unit_test(with_a_minority_dead_for_good_all_that_was_begun_ends),

@@ -193,8 +193,9 @@ void epaxos_touch(struct epaxos *e, struct instance *i);
 /* Adds to `at` what is known here to interfere with `i`; `leads`: and what others said that they may have forgotten. */
 void epaxos_merge_known(const struct epaxos *e, const struct instance *i, bool leads, struct epaxos_attributes *at);
 bool epaxos_interfere(const struct epaxos *e, const struct instance *a, const struct instance *b);
-/* Fills what a reply to TryPreAccept says of `i` with these dependencies; false: this replica cannot tell. */
-bool epaxos_conflicts(const struct epaxos *e, const struct instance *i, const uint32_t *deps,
+/* Fills what a reply to TryPreAccept says of `i` with these dependencies. What this replica has forgotten is a conflict
+ * of which it knows nothing more. */
+void epaxos_conflicts(const struct epaxos *e, const struct instance *i, const uint32_t *deps,
                       struct epaxos_message *reply);
 static inline bool epaxos_same(const struct epaxos_attributes *a, const struct epaxos_attributes *b, uint8_t nodes) {
     return a->seq == b->seq && memcmp(a->deps, b->deps, nodes * sizeof a->deps[0]) == 0;

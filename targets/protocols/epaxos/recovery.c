@@ -53,14 +53,15 @@ static void wait_for_others(struct epaxos *e, struct instance *i, struct effects
 
 static void try_progress(struct epaxos *e, struct instance *i, struct effects *fx) {
     const struct proposal *p = &i->p;
-    if (p->quorum & ~p->replies) return;
     bool leader_outside = is_bare(e, p) && (p->leaders & ~p->quorum);
-    if (!p->conflict)
-        commit_propose(e, i, p->ballot, ENTRY_COMMAND, &p->at, fx);
-    else if (p->committed || p->outvoted || leader_outside)
-        propose_noop(e, i, fx);
-    else
+    if (p->committed || p->outvoted || leader_outside)
+        propose_noop(e, i, fx); /* each settles it, whatever else is answered */
+    else if (p->quorum & ~p->replies)
+        return;
+    else if (p->conflict)
         wait_for_others(e, i, fx);
+    else
+        commit_propose(e, i, p->ballot, ENTRY_COMMAND, &p->at, fx);
 }
 
 static void merge_try(struct proposal *p, uint8_t from, const struct epaxos_message *m) {
@@ -79,10 +80,7 @@ static void try_preaccept(struct epaxos *e, struct instance *i, struct effects *
     p->at = p->original;
     struct epaxos_message own = {0};
     note_try(e, i, &p->at, fx);
-    if (!epaxos_conflicts(e, i, p->at.deps, &own)) {
-        p->phase = PHASE_IDLE;
-        return;
-    }
+    epaxos_conflicts(e, i, p->at.deps, &own);
     merge_try(p, e->c.self, &own);
     struct epaxos_message m = {.kind = EPAXOS_TRY_PREACCEPT, .id = i->id, .ballot = p->ballot, .at = p->at};
     m.entry_kind = ENTRY_COMMAND;
@@ -106,7 +104,7 @@ void recovery_on_try(struct epaxos *e, uint8_t from, const struct epaxos_message
         /* Only who promised is asked: a higher ballot than the promised one is not of this protocol. */
         if (m->ballot > i->promised || !epaxos_keep_command(e, i, m->data)) return;
         note_try(e, i, &m->at, fx);
-        if (!epaxos_conflicts(e, i, m->at.deps, &reply)) return; /* cannot tell: as if lost */
+        epaxos_conflicts(e, i, m->at.deps, &reply);
     }
     epaxos_send(e, from, &reply, i->written, fx);
 }
