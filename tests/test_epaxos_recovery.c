@@ -237,8 +237,8 @@ static void halves_of_an_even_cluster_do_not_recover_apart(void **state) {
     step_free(c);
 }
 
-/* E leads so much that C and D forget the first of it. Then A and E are gone, and B recovers a command that C and D hear
- * of now, and that all of E's should have waited for, or it for them. */
+/* E leads so much that C and D forget the first of it. Then A and E are gone, and B recovers a command that C and D
+ * hear of now, and that all of E's should have waited for, or it for them. */
 static void who_forgot_what_interferes_does_not_hold_a_recovery_up(void **state) {
     (void)state;
     struct step_cluster *c = dialogue(5, NULL);

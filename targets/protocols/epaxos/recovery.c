@@ -1,9 +1,9 @@
 /* Recovery of an instance whose leader does not end it. Explicit prepare with a higher ballot (SOSP'13 Figure 3); what
  * a majority answers tells whether the instance may have been committed without an accept round, and then TryPreAccept
  * (4.7) whether it fits among what interferes with it. The rules are those that Ryabinin, Gotsman and Sutra proved
- * (OPODIS'25 Figure 3, lines 44 to 90), with one shorter way: pre-accepts that are a majority with the leader's own meet
- * every quorum of anything that interferes, so nothing needs to be tried. Where they wait, this tries again, after a
- * back-off, with a higher ballot. */
+ * (OPODIS'25 Figure 3, lines 44 to 90), with one shorter way: pre-accepts that are a majority with the leader's own
+ * meet every quorum of anything that interferes, so nothing needs to be tried. Where they wait, this tries again, after
+ * a back-off, with a higher ballot. */
 #include "targets/protocols/epaxos/epaxos_internal.h"
 
 static bool is_mine(const struct instance *i, const struct epaxos_message *m, uint8_t phase) {
