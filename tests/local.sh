@@ -153,6 +153,16 @@ LUA
     expect_nothing_left "nothing is left of these"
 }
 
+check_compare() { # out
+    run compare "$scenarios/calm.lua" --world local --targets 'raft,epaxos' --seeds 1..1 --time 3 --set min_ops=20 \
+        --out "$1" --csv
+    expect_status "targets are compared on real processes" 0
+    expect_found "what they sent is counted" ',epaxos,1,valid,messages_per_op,,,1/op,[1-9]' "$(cat out.txt)"
+    expect_found "what they used is counted" ',raft,1,valid,cpu_per_op,,,us/op,[1-9]' "$(cat out.txt)"
+    expect_found "the nodes tell of their fast path" ',epaxos,1,valid,fast_path,,,%,[1-9]' "$(cat out.txt)"
+    expect_nothing_left "nothing is left of a comparison"
+}
+
 check_user() { # name
     local who=$1 out=$temporary/$1
     mkdir -p "$out"
@@ -196,6 +206,7 @@ mkdir -p "$temporary/ends"
 if [ "$(id -u)" -eq 0 ]; then
     check_user root
     check_ends "$temporary/ends"
+    check_compare "$temporary/ends"
     if command -v setpriv >/dev/null; then
         as=(setpriv --reuid=65534 --regid=65534 --clear-groups)
         check_user nobody
@@ -205,5 +216,6 @@ if [ "$(id -u)" -eq 0 ]; then
 else
     check_user user
     check_ends "$temporary/ends"
+    check_compare "$temporary/ends"
 fi
 finish

@@ -218,6 +218,8 @@ static void mistakes_are_explained(void **state) {
         {"return { nodes = 1, workload = register {},\n network = { regions = { names = { 'a' }, placement = { 'a' },\n"
          " clients = { a = 3 } } } }",
          "test.lua:2: network.regions: clients: there are 10, and 3 in regions"},
+        {"return { workload = register { conflict = 0, keys = 20000 } }",
+         "test.lua: 10 clients with 20000 keys of their own each; there can be 100000 keys in all"},
         {"return { workload = register { conflict = 1.5 } }",
          "test.lua:1: register: conflict = 1.5 is out of range; it may be from 0 to 1"},
         {"return { workload = register {},\n network = { regions = { names = { 'a' }, placement = { 'b' } } } }",

@@ -26,6 +26,7 @@
 #define DRIFT_DEFAULT_PPM 50000
 #define SNAPSHOT_DEFAULT_ENTRIES 500
 #define MESSAGE_DEFAULT_BYTES 16384
+#define OWN_KEYS_MAX 100000u /* as of a workload whose clients share their keys */
 
 /* --- overrides --- */
 
@@ -254,6 +255,10 @@ static void read_c_workload(struct fields *f, const struct setup_workload *w, ui
     if (clients_given) c->clients = clients;
     if (workload_override(f->L, "rate", 0, 1e6, false, &value)) c->rate_hz_milli = (uint32_t)(value * 1000 + 0.5);
     if (workload_override(f->L, "keys", 1, 100000, true, &value)) c->keys = (uint32_t)value;
+    if (c->own_keys && (uint64_t)c->clients * c->keys > OWN_KEYS_MAX) {
+        script_fail_at(f->L, 0, "%u clients with %u keys of their own each; there can be %u keys in all", c->clients,
+                       c->keys, OWN_KEYS_MAX);
+    }
     s->scenario.world.clients = c->clients;
 }
 
