@@ -89,7 +89,7 @@ void step_free(struct step_cluster *c) {
 /* --- disks -------------------------------------------------------------------------------------------------------- */
 
 static void drop_entries(struct step_node *n, size_t from, size_t to) {
-    if (from == to) return;
+    if (from == to) return; /* there may be none at all */
     for (size_t i = from; i < to; i++) buffer_free(&n->entries[i].payload);
     memmove(n->entries + from, n->entries + to, (n->entries_count - to) * sizeof *n->entries);
     n->entries_count -= to - from;
