@@ -54,7 +54,7 @@ static const struct hunt hunts[] = {
     {"multipaxos/ballot-without-node", READ_INDEX, 5, ALL_FAULTS, 60, 0, USUAL},
     {"multipaxos/skip-gaps", READ_INDEX, 5, 1u << FAULT_LINK | 1u << FAULT_KILL, 0, 40, RACE},
     {"multipaxos/read-before-found", READ_INDEX, 5, ALL_FAULTS, 200, 0, USUAL},
-    {"multipaxos/stale-lease", READ_LEASE, 3, 1u << FAULT_LINK, 60, 60, OPEN_LOOP},
+    {"multipaxos/stale-lease", READ_LEASE, 3, 1u << FAULT_LINK, 60, 400, OPEN_LOOP},
     {"multipaxos/small-quorum", READ_INDEX, 5, ALL_FAULTS, 5, 0, USUAL},
     {"paxos/no-promise-fsync", READ_INDEX, 5, ALL_FAULTS, 5, 0, USUAL},
     {"paxos/accept-without-promise", READ_INDEX, 5, ALL_FAULTS, 60, 0, USUAL},
