@@ -41,6 +41,7 @@ struct step_cluster *step_new(const struct protocol *p, uint8_t nodes, const str
     c->protocol = p;
     c->nodes = nodes;
     c->now_ns = NS_PER_S;
+    c->latency_ns = NS_PER_MS;
     prng_seed(&c->prng, seed, 0);
     for (uint8_t i = 0; i < nodes; i++) {
         struct step_node *n = &c->node[i];
@@ -185,7 +186,7 @@ static void sends(struct step_cluster *c, uint8_t from, const struct effect *e) 
     for (uint32_t i = 0; i < copies; i++) {
         uint8_t *bytes = xmalloc(e->bytes.size + 1);
         memcpy(bytes, e->bytes.data, e->bytes.size);
-        uint64_t due = c->now_ns + NS_PER_MS + (c->jitter_ns ? prng_below(&c->prng, c->jitter_ns) : 0);
+        uint64_t due = c->now_ns + c->latency_ns + (c->jitter_ns ? prng_below(&c->prng, c->jitter_ns) : 0);
         GROW(c->messages, c->messages_count, c->messages_capacity);
         c->messages[c->messages_count++] =
             (struct step_message){from, e->to, e->message_kind, bytes_of(bytes, e->bytes.size), due};

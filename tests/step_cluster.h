@@ -65,8 +65,9 @@ struct step_cluster {
     size_t messages_count, messages_capacity;
     uint32_t cut[STEP_NODES_MAX]; /* mask of receivers that nothing of this sender reaches */
     uint32_t loss_ppm, double_ppm;
-    uint64_t jitter_ns; /* 0: in order, 1 ms each */
-    uint64_t sent[16];  /* by kind */
+    uint64_t latency_ns; /* one way, 1 ms at first */
+    uint64_t jitter_ns;  /* 0: in order */
+    uint64_t sent[16];   /* by kind */
 };
 
 struct config step_config(void); /* small limits, snapshots now and then; self and nodes are set by step_new */

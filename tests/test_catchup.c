@@ -1,6 +1,6 @@
 /* What is to hold of every protocol under load: a snapshot of many chunks reaches a replica that comes back, although
- * those who send it take newer ones all the time, and although several could send one; and no number of large commands
- * fills the memory for good. */
+ * those who send it take newer ones all the time, and although several could send one; what was lost is sent again
+ * where a link is longer than a heartbeat; and no number of large commands fills the memory for good. */
 #include "tests/step_cluster.h"
 
 #include <setjmp.h>
@@ -76,6 +76,26 @@ static void a_long_snapshot_arrives_while_newer_ones_are_taken(void **state) {
 }
 
 /* Four times as many bytes as the log holds. */
+/* A round trip takes more than two heartbeats, and nothing new is asked that would tell who is behind. */
+static void what_was_lost_is_made_good_over_long_links(void **state) {
+    (void)state;
+    for (size_t k = 0; k < sizeof protocols / sizeof *protocols; k++) {
+        struct load l = {.c = step_new(protocols[k], 5, NULL, 1)};
+        struct step_cluster *c = l.c;
+        c->latency_ns = 60 * NS_PER_MS;
+        step_run(c, 3 * NS_PER_S);
+        uint8_t away = (uint8_t)(step_leader(c) == 4 ? 3 : 4);
+        for (uint8_t i = 0; i < c->nodes; i++) c->cut[i] = i == away ? UINT32_MAX : 1u << away;
+        commands(&l, away, 10, 500 * NS_PER_MS);
+        assert_true(most_applied(c) > 0 && c->node[away].applied_count == 0);
+        memset(c->cut, 0, sizeof c->cut);
+        step_run(c, 10 * NS_PER_S);
+        if (!step_converged(c)) fail_msg("%s: node %u is still behind", protocols[k]->name, away + 1u);
+        step_expect_agreement(c);
+        step_free(c);
+    }
+}
+
 static void large_commands_do_not_fill_the_memory_for_good(void **state) {
     (void)state;
     char command[1000];
@@ -137,6 +157,7 @@ static void little_memory_holds_nobody_up_for_good(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_long_snapshot_arrives_while_newer_ones_are_taken),
+        cmocka_unit_test(what_was_lost_is_made_good_over_long_links),
         cmocka_unit_test(large_commands_do_not_fill_the_memory_for_good),
         cmocka_unit_test(little_memory_holds_nobody_up_for_good),
     };

@@ -231,6 +231,50 @@ static void a_leader_without_a_quorum_steps_down_and_reads_nothing(void **state)
     step_free(c);
 }
 
+/* Requests may be equal byte for byte: with what became of another's, nobody is answered. */
+static void an_equal_value_of_another_leader_answers_no_request(void **state) {
+    (void)state;
+    struct step_cluster *c = cluster(3, 8);
+    step_run(c, 2 * NS_PER_S);
+    uint8_t old = step_leader(c);
+    cut_off(c, old);
+    step_propose(c, old, 1, "open a session");
+    step_run(c, 3 * NS_PER_S);
+    uint8_t new = step_leader(c);
+    assert_true(new != NODE_NONE &&new != old);
+    step_propose(c, new, 2, "open a session");
+    step_run(c, NS_PER_S);
+    assert_int_equal(step_answer(c, new, 2)->status, STATUS_OK);
+    reconnect(c);
+    step_run(c, 2 * NS_PER_S);
+    assert_int_equal(c->node[old].applied_count, 1);
+    assert_int_equal(step_answer(c, old, 1)->status, STATUS_UNKNOWN);
+    step_free(c);
+}
+
+static void who_leads_again_answers_what_it_was_asked_before(void **state) {
+    (void)state;
+    uint32_t again = 0;
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        struct step_cluster *c = cluster(3, seed);
+        step_run(c, 2 * NS_PER_S);
+        uint8_t old = step_leader(c);
+        memset(c->cut, 0xff, sizeof c->cut);
+        step_propose(c, old, 1, "asked");
+        step_run(c, 3 * NS_PER_S);
+        assert_int_equal(step_leader(c), NODE_NONE);
+        reconnect(c);
+        step_run(c, 3 * NS_PER_S);
+        bool leads_again = step_leader(c) == old;
+        again += leads_again;
+        step_propose(c, step_leader(c), 2, "another"); /* in the same slot, if the first was found by nobody */
+        step_run(c, NS_PER_S);
+        assert_int_equal(step_answer(c, old, 1)->status, leads_again ? STATUS_OK : STATUS_UNKNOWN);
+        step_free(c);
+    }
+    assert_in_range(again, 1, 19);
+}
+
 static void a_new_leader_reads_what_was_chosen_before_it(void **state) {
     (void)state;
     struct step_cluster *c = cluster(3, 9);
@@ -332,6 +376,8 @@ int main(void) {
         cmocka_unit_test(nothing_is_said_before_the_disk_has_it),
         cmocka_unit_test(who_hears_a_leader_helps_nobody_to_depose_it),
         cmocka_unit_test(a_leader_without_a_quorum_steps_down_and_reads_nothing),
+        cmocka_unit_test(an_equal_value_of_another_leader_answers_no_request),
+        cmocka_unit_test(who_leads_again_answers_what_it_was_asked_before),
         cmocka_unit_test(a_new_leader_reads_what_was_chosen_before_it),
         cmocka_unit_test(who_was_away_past_the_log_gets_a_snapshot),
         cmocka_unit_test(leadership_is_handed_over),

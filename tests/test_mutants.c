@@ -17,7 +17,7 @@ static struct driver d; /* large */
 
 enum conditions {
     USUAL,
-    OPEN_LOOP,    /* many pinned clients, each seldom: somebody still asks a deposed leader */
+    OPEN_LOOP,    /* many pinned clients, each seldom: somebody still asks a deposed leader, which is slow to notice */
     LATE_ANSWERS, /* the same, and the first two nodes are answered late */
     RACE,         /* lossy links, short patience, few keys: several try to finish the same thing at once */
     COMPACTION,   /* a snapshot every few entries; messages come late and twice */
@@ -54,7 +54,7 @@ static const struct hunt hunts[] = {
     {"multipaxos/ballot-without-node", READ_INDEX, 5, ALL_FAULTS, 60, 0, USUAL},
     {"multipaxos/skip-gaps", READ_INDEX, 5, 1u << FAULT_LINK | 1u << FAULT_KILL, 0, 40, RACE},
     {"multipaxos/read-before-found", READ_INDEX, 5, ALL_FAULTS, 200, 0, USUAL},
-    {"multipaxos/stale-lease", READ_LEASE, 3, 1u << FAULT_LINK, 60, 400, OPEN_LOOP},
+    {"multipaxos/stale-lease", READ_LEASE, 3, 1u << FAULT_LINK, 60, 80, OPEN_LOOP},
     {"multipaxos/small-quorum", READ_INDEX, 5, ALL_FAULTS, 5, 0, USUAL},
     {"paxos/no-promise-fsync", READ_INDEX, 5, ALL_FAULTS, 5, 0, USUAL},
     {"paxos/accept-without-promise", READ_INDEX, 5, ALL_FAULTS, 60, 0, USUAL},
@@ -105,7 +105,7 @@ static struct world_config hunt_config(const struct hunt *h, const char *mutant,
         c.clients_pinned = true;
         c.clients = 150;
         c.clock_drift_ppm_max = 1000;
-        c.heartbeat_ns = h->reads == READ_INDEX ? 200 * NS_PER_MS : 0;
+        c.heartbeat_ns = h->conditions == OPEN_LOOP ? 200 * NS_PER_MS : 0;
     }
     return c;
 }

@@ -118,8 +118,8 @@ struct event {
             uint8_t id;
         } timer;
         struct {
-            uint64_t token; /* handed back by APPLY or RESPOND; not 0 */
-            struct bytes command;
+            uint64_t token;       /* handed back by APPLY or RESPOND; not 0 */
+            struct bytes command; /* may equal another request's, here or elsewhere */
         } propose;
         struct {
             uint64_t token; /* handed back by READ_READY or RESPOND; not 0 */

@@ -31,22 +31,28 @@ static uint64_t next_ballot(const struct multipaxos *p) {
     return p->rules->ballot(ballot_round(p->seen) + 1, p->c.self);
 }
 
-/* Proposes again what phase 1 has found, under the new ballot. */
+/* Proposes a slot again under the new ballot: what phase 1 has found, or else what is accepted here, which is still the
+ * value that its request waits for, or else a no-op. */
+static bool propose_again(struct multipaxos *p, uint64_t number, struct effects *fx) {
+    const struct slot *slot = slots_get(&p->slots, number);
+    uint8_t kind = ENTRY_NOOP;
+    struct bytes value = {0};
+    bool found = slot && slot->found_for == p->promised && slot->found_place;
+    if (found)
+        value = slots_found(&p->slots, slot, &kind);
+    else if (slot && slot->ballot)
+        value = slots_value(&p->slots, slot, &kind);
+    else if (!p->rules->fills_gaps())
+        return true;
+    p->pending_bytes += value.size;
+    if (slot && slot->ballot && !found) return slots_accept(&p->slots, number, p->promised, kind, value, fx) != NULL;
+    return mp_accept(p, number, p->promised, kind, value, fx);
+}
+
 static bool take_over(struct multipaxos *p, struct effects *fx) {
     p->pending_bytes = 0;
-    for (uint64_t n = p->commit + 1; n <= p->found_top; n++) {
-        const struct slot *slot = slots_get(&p->slots, n);
-        uint8_t kind = ENTRY_NOOP;
-        struct bytes value = {0};
-        if (slot && slot->found_for == p->promised && slot->found_place)
-            value = slots_found(&p->slots, slot, &kind);
-        else if (slot && slot->ballot)
-            value = slots_value(&p->slots, slot, &kind);
-        else if (!p->rules->fills_gaps())
-            continue;
-        if (!mp_accept(p, n, p->promised, kind, value, fx)) return false;
-        p->pending_bytes += value.size;
-    }
+    for (uint64_t n = p->commit + 1; n <= p->found_top; n++)
+        if (!propose_again(p, n, fx)) return false;
     return true;
 }
 

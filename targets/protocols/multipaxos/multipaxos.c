@@ -49,19 +49,12 @@ void mp_become_follower(struct multipaxos *p, uint8_t leader, struct effects *fx
 
 bool mp_accept(struct multipaxos *p, uint64_t number, uint64_t ballot, uint8_t kind, struct bytes value,
                struct effects *fx) {
-    struct slot *old = slots_get(&p->slots, number);
-    uint64_t waits = old ? old->token : 0;
-    if (waits) {
-        uint8_t old_kind;
-        struct bytes old_value = slots_value(&p->slots, old, &old_kind);
-        if (old_kind == kind && bytes_equal(old_value, value)) waits = 0;
-    }
     struct slot *slot = slots_accept(&p->slots, number, ballot, kind, value, fx);
     if (!slot) return false;
-    if (waits) { /* it gave way to another value here; a third replica may yet bring it up elsewhere */
-        effect_respond(waits, STATUS_UNKNOWN, p->leader, fx);
-        slot->token = 0;
-    }
+    /* Its value here gave way to one from elsewhere, which may be another request's even where the bytes are equal: all
+     * open a session alike. A third replica may yet bring the old one up in another slot. */
+    if (slot->token) effect_respond(slot->token, STATUS_UNKNOWN, p->leader, fx);
+    slot->token = 0;
     return true;
 }
 

@@ -106,7 +106,8 @@ void mp_promise(struct multipaxos *p, uint64_t ballot, struct effects *fx); /* d
 void mp_become_follower(struct multipaxos *p, uint8_t leader, struct effects *fx);
 void mp_set_role(struct multipaxos *p, uint8_t role, struct effects *fx);
 void mp_heard(struct multipaxos *p, uint64_t ballot);
-/* Accepts a value here; the request that waited for another one in this slot is told. False: no room. */
+/* Accepts a value that is not the one held in this slot; the request that waited for that one is told. False: no
+ * room. */
 bool mp_accept(struct multipaxos *p, uint64_t slot, uint64_t ballot, uint8_t kind, struct bytes value,
                struct effects *fx);
 void mp_apply(struct multipaxos *p, struct effects *fx);
