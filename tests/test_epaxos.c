@@ -10,7 +10,7 @@
 
 #include "targets/protocols/epaxos/epaxos.h"
 
-enum { NODES_MAX = 5, KEYS = 4, MESSAGES_MAX = 4096, COMMANDS_MAX = 4000, DISK_MAX = 1 << 16 };
+enum { NODES_MAX = 6, KEYS = 4, MESSAGES_MAX = 4096, COMMANDS_MAX = 4000, DISK_MAX = 1 << 16 };
 
 struct message {
     uint8_t from, to;
@@ -554,6 +554,11 @@ static void five_replicas_agree(void **state) {
     all_is_well(5, 0, 8000, 60, 6);
 }
 
+static void six_replicas_agree(void **state) {
+    (void)state;
+    all_is_well(6, 0, 4000, 60, 12);
+}
+
 static void replicas_that_were_away_catch_up_by_snapshots(void **state) {
     (void)state;
     all_is_well(3, 20, 8000, 60, 10);
@@ -588,9 +593,8 @@ static void broken_rules_are_noticed(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(three_replicas_agree),
-        cmocka_unit_test(five_replicas_agree),
-        cmocka_unit_test(replicas_that_were_away_catch_up_by_snapshots),
+        cmocka_unit_test(three_replicas_agree),     cmocka_unit_test(five_replicas_agree),
+        cmocka_unit_test(six_replicas_agree),       cmocka_unit_test(replicas_that_were_away_catch_up_by_snapshots),
         cmocka_unit_test(broken_rules_are_noticed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -66,7 +66,7 @@ static const struct hunt hunts[] = {
     {"epaxos/fast-despite-changes", READ_INDEX, 5, ALL_FAULTS, 5, 5, USUAL},
     {"epaxos/small-fast-quorum", READ_INDEX, 5, ALL_FAULTS, 5, 40, USUAL},
     {"epaxos/no-try-preaccept", READ_INDEX, 5, ALL_FAULTS, 40, 0, USUAL},
-    {"epaxos/leader-ignored", READ_INDEX, 5, ALL_FAULTS, 40, 40, USUAL},
+    {"epaxos/leader-ignored", READ_INDEX, 5, ALL_FAULTS, 40, 100, USUAL},
     {"epaxos/no-union", READ_INDEX, 5, ALL_FAULTS, 5, 5, USUAL},
     {"epaxos/no-tie-break", READ_INDEX, 5, ALL_FAULTS, 5, 5, USUAL},
     {"epaxos/execute-early", READ_INDEX, 5, ALL_FAULTS, 5, 5, USUAL},

@@ -194,11 +194,12 @@ static void on_commit(struct oracle *o, uint8_t node, const struct epaxos_record
     if (r->entry_kind == ENTRY_COMMAND) use_keys(o, v, (uint32_t)p->verdicts_count - 1, r->command);
 }
 
-/* A fast commit survives any F crashes if that many disks hold the leader's attributes (SOSP'13 section 4.4). */
+/* A fast commit survives any F crashes if that many disks hold the leader's attributes: all but e, of a majority, with
+ * n >= 2e + F - 1 (OPODIS'25; with 2F + 1 replicas that of SOSP'13 section 4.4). */
 static void check_fast_quorum(struct oracle *o, uint8_t node, struct epaxos_id id, uint64_t value) {
     struct epaxos_oracle *p = of(o);
-    uint32_t tolerated = (o->nodes - 1) / 2, needed = tolerated + (tolerated + 1) / 2, holders = 0;
-    if (needed < o->nodes / 2 + 1) needed = o->nodes / 2 + 1;
+    uint32_t crashes = (o->nodes - 1u) / 2, needed = o->nodes - crashes, holders = 0;
+    while (2 * (o->nodes - needed) + crashes > o->nodes + 1u) needed++;
     for (uint32_t q = 0; q < o->nodes; q++) {
         const uint64_t *held = map64_get(&p->preaccepted[q], epaxos_name(id));
         holders += held && *held == value;

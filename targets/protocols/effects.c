@@ -8,12 +8,6 @@ void effect_respond(uint64_t token, enum status status, uint8_t leader, struct e
     e->to = leader;
 }
 
-void effect_read_ready(uint64_t token, uint64_t index, struct effects *fx) {
-    struct effect *e = effect_add(fx, EFFECT_READ_READY);
-    e->token = token;
-    e->index = index;
-}
-
 void effect_timer(uint8_t timer, uint64_t delay_ns, struct effects *fx) {
     struct effect *e = effect_add(fx, EFFECT_TIMER);
     e->timer = timer;
@@ -30,24 +24,6 @@ struct effect *effect_fatal(const char *reason, struct effects *fx) {
     struct effect *e = effect_add(fx, EFFECT_FATAL);
     e->reason = reason;
     return e;
-}
-
-struct writer effects_scratch(const struct effects *fx) {
-    return (struct writer){.data = fx->scratch + fx->scratch_size, .capacity = fx->scratch_capacity - fx->scratch_size};
-}
-
-struct bytes effects_keep(const struct writer *w, struct effects *fx) {
-    assert(!w->failed && w->data == fx->scratch + fx->scratch_size);
-    fx->scratch_size += (uint32_t)w->size;
-    return bytes_of(w->data, w->size);
-}
-
-void effect_send(uint8_t to, uint8_t message_kind, struct bytes message, uint64_t barrier, struct effects *fx) {
-    struct effect *e = effect_add(fx, EFFECT_SEND);
-    e->to = to;
-    e->message_kind = message_kind;
-    e->bytes = message;
-    e->barrier = barrier;
 }
 
 uint64_t effect_meta(struct bytes meta, uint64_t term, uint8_t vote, struct effects *fx) {

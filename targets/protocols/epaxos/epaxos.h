@@ -108,7 +108,8 @@ bool epaxos_header_decode(struct bytes b, uint8_t nodes, struct epaxos_header *h
 
 /* The decisions on which safety rests, as pure predicates: epaxos_rules_correct, of which a mutant swaps one. */
 struct epaxos_rules {
-    /* How many pre-accepts, the leader's included, commit at once (SOSP'13 section 4.4: F + floor((F + 1) / 2)). */
+    /* How many pre-accepts, the leader's included, commit at once: n - e, with the greatest e <= f that recovery bears,
+     * n >= 2e + f - 1 (OPODIS'25). Of 2F + 1 that is F + floor((F + 1) / 2) (SOSP'13 section 4.4). */
     uint32_t (*fast_quorum)(uint8_t nodes);
     /* May that many equal answers of so many commit at once? (SOSP'13 Figure 2, step 11) */
     bool (*may_commit_fast)(uint32_t unchanged, uint32_t replies);
@@ -118,8 +119,9 @@ struct epaxos_rules {
     uint32_t (*voted_ballot)(uint32_t promised, uint32_t accepted);
     /* Does the command leader's answer settle that nothing was committed at once? (SOSP'13 4.7; OPODIS'25 Figure 3) */
     bool (*leader_answered)(bool leader_in_quorum);
-    /* Must a value that perhaps was committed at once be tried for conflicts first? (SOSP'13 4.7, TryPreAccept) */
-    bool (*must_try)(uint32_t preaccepts, uint32_t tolerated);
+    /* Must a value that perhaps was committed at once be tried for conflicts first? (SOSP'13 4.7, TryPreAccept) Not if
+     * so many pre-accepts and the leader's own are a majority: of two such commands one has seen the other. */
+    bool (*must_try)(uint32_t preaccepts, uint8_t nodes);
     /* May what depends on all instances up to `number` be executed, if all up to `committed` are? (SOSP'13 4.3.2) */
     bool (*may_execute)(uint32_t number, uint32_t committed);
     /* Is a before b in a strongly connected component? (SOSP'13 4.3.2) */

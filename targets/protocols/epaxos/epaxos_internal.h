@@ -152,7 +152,7 @@ bool epaxos_rule_may_commit_fast(uint32_t unchanged, uint32_t replies);
 uint32_t epaxos_rule_merge_dependency(uint32_t mine, uint32_t theirs);
 uint32_t epaxos_rule_voted_ballot(uint32_t promised, uint32_t accepted);
 bool epaxos_rule_leader_answered(bool leader_in_quorum);
-bool epaxos_rule_must_try(uint32_t preaccepts, uint32_t tolerated);
+bool epaxos_rule_must_try(uint32_t preaccepts, uint8_t nodes);
 bool epaxos_rule_may_execute(uint32_t number, uint32_t committed);
 bool epaxos_rule_executes_before(uint64_t seq_a, struct epaxos_id a, uint64_t seq_b, struct epaxos_id b);
 #define EPAXOS_RULES_CORRECT                                                                                           \
@@ -193,8 +193,9 @@ void epaxos_touch(struct epaxos *e, struct instance *i);
 /* Adds to `at` what is known here to interfere with `i`; `leads`: and what others said that they may have forgotten. */
 void epaxos_merge_known(const struct epaxos *e, const struct instance *i, bool leads, struct epaxos_attributes *at);
 bool epaxos_interfere(const struct epaxos *e, const struct instance *a, const struct instance *b);
-/* Fills what a reply to TryPreAccept says of `i` with these dependencies; false: this replica cannot tell. */
-bool epaxos_conflicts(const struct epaxos *e, const struct instance *i, const uint32_t *deps,
+/* Fills what a reply to TryPreAccept says of `i` with these dependencies. What this replica has forgotten is a conflict
+ * of which it knows nothing more. */
+void epaxos_conflicts(const struct epaxos *e, const struct instance *i, const uint32_t *deps,
                       struct epaxos_message *reply);
 static inline bool epaxos_same(const struct epaxos_attributes *a, const struct epaxos_attributes *b, uint8_t nodes) {
     return a->seq == b->seq && memcmp(a->deps, b->deps, nodes * sizeof a->deps[0]) == 0;

@@ -90,14 +90,14 @@ static void conflict_with(const struct epaxos *e, const struct instance *i, cons
     reply->leaders |= (uint16_t)(1u << other->id.replica);
 }
 
-bool epaxos_conflicts(const struct epaxos *e, const struct instance *i, const uint32_t *deps,
+void epaxos_conflicts(const struct epaxos *e, const struct instance *i, const uint32_t *deps,
                       struct epaxos_message *reply) {
     for (uint8_t r = 0; r < e->c.nodes; r++) {
         const struct row *row = &e->rows[r];
         if (r == i->id.replica || highest_touching(e, i, r) <= deps[r]) continue;
-        if (row->base > deps[r] + 1 || row->floor > deps[r]) return false; /* some of it is forgotten */
-        for (uint32_t k = deps[r] + 1; k <= row->high; k++)
+        uint32_t from = deps[r] + 1;
+        if (row->base > from || row->floor >= from) reply->conflict = true; /* perhaps: some of it is forgotten */
+        for (uint32_t k = from > row->base ? from : row->base; k <= row->high; k++)
             conflict_with(e, i, epaxos_get(e, (struct epaxos_id){r, k}), reply);
     }
-    return true;
 }

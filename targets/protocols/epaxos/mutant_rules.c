@@ -11,8 +11,8 @@ static bool fast_despite_changes(uint32_t unchanged, uint32_t replies) {
 static uint32_t one_too_small(uint8_t nodes) {
     return epaxos_rule_fast_quorum(nodes) - 1;
 }
-static bool never_try(uint32_t preaccepts, uint32_t tolerated) {
-    (void)preaccepts, (void)tolerated;
+static bool never_try(uint32_t preaccepts, uint8_t nodes) {
+    (void)preaccepts, (void)nodes;
     return false;
 }
 static bool leader_ignored(bool leader_in_quorum) {

@@ -1,9 +1,9 @@
 /* Recovery of an instance whose leader does not end it. Explicit prepare with a higher ballot (SOSP'13 Figure 3); what
  * a majority answers tells whether the instance may have been committed without an accept round, and then TryPreAccept
  * (4.7) whether it fits among what interferes with it. The rules are those that Ryabinin, Gotsman and Sutra proved
- * (OPODIS'25 Figure 3, lines 44 to 90), with one shorter way: as many pre-accepts as failures are tolerated, beside the
- * leader's own, meet every quorum of anything that interferes, so nothing needs to be tried. Where they wait, this
- * tries again, after a back-off, with a higher ballot. */
+ * (OPODIS'25 Figure 3, lines 44 to 90), with one shorter way: pre-accepts that are a majority with the leader's own
+ * meet every quorum of anything that interferes, so nothing needs to be tried. Where they wait, this tries again, after
+ * a back-off, with a higher ballot. */
 #include "targets/protocols/epaxos/epaxos_internal.h"
 
 static bool is_mine(const struct instance *i, const struct epaxos_message *m, uint8_t phase) {
@@ -53,14 +53,15 @@ static void wait_for_others(struct epaxos *e, struct instance *i, struct effects
 
 static void try_progress(struct epaxos *e, struct instance *i, struct effects *fx) {
     const struct proposal *p = &i->p;
-    if (p->quorum & ~p->replies) return;
     bool leader_outside = is_bare(e, p) && (p->leaders & ~p->quorum);
-    if (!p->conflict)
-        commit_propose(e, i, p->ballot, ENTRY_COMMAND, &p->at, fx);
-    else if (p->committed || p->outvoted || leader_outside)
-        propose_noop(e, i, fx);
-    else
+    if (p->committed || p->outvoted || leader_outside)
+        propose_noop(e, i, fx); /* each settles it, whatever else is answered */
+    else if (p->quorum & ~p->replies)
+        return;
+    else if (p->conflict)
         wait_for_others(e, i, fx);
+    else
+        commit_propose(e, i, p->ballot, ENTRY_COMMAND, &p->at, fx);
 }
 
 static void merge_try(struct proposal *p, uint8_t from, const struct epaxos_message *m) {
@@ -79,10 +80,7 @@ static void try_preaccept(struct epaxos *e, struct instance *i, struct effects *
     p->at = p->original;
     struct epaxos_message own = {0};
     note_try(e, i, &p->at, fx);
-    if (!epaxos_conflicts(e, i, p->at.deps, &own)) {
-        p->phase = PHASE_IDLE;
-        return;
-    }
+    epaxos_conflicts(e, i, p->at.deps, &own);
     merge_try(p, e->c.self, &own);
     struct epaxos_message m = {.kind = EPAXOS_TRY_PREACCEPT, .id = i->id, .ballot = p->ballot, .at = p->at};
     m.entry_kind = ENTRY_COMMAND;
@@ -106,7 +104,7 @@ void recovery_on_try(struct epaxos *e, uint8_t from, const struct epaxos_message
         /* Only who promised is asked: a higher ballot than the promised one is not of this protocol. */
         if (m->ballot > i->promised || !epaxos_keep_command(e, i, m->data)) return;
         note_try(e, i, &m->at, fx);
-        if (!epaxos_conflicts(e, i, m->at.deps, &reply)) return; /* cannot tell: as if lost */
+        epaxos_conflicts(e, i, m->at.deps, &reply);
     }
     epaxos_send(e, from, &reply, i->written, fx);
 }
@@ -132,14 +130,14 @@ void recovery_on_waiting(struct epaxos *e, const struct epaxos_message *m) {
 /* OPODIS'25 Figure 3, lines 50 to 63. */
 static void prepare_decide(struct epaxos *e, struct instance *i, struct effects *fx) {
     struct proposal *p = &i->p;
-    uint32_t crashes = e->c.nodes - epaxos_rule_fast_quorum(e->c.nodes), tolerated = e->c.nodes - epaxos_majority(e);
+    uint32_t crashes = e->c.nodes - epaxos_rule_fast_quorum(e->c.nodes);
     uint32_t preaccepts = members_of(p->unchanged);
     if (p->best_status == EPAXOS_ACCEPTED)
         commit_propose(e, i, p->ballot, p->entry_kind, &p->at, fx);
     else if (e->rules->leader_answered(p->replies >> i->id.replica & 1) || preaccepts == 0 ||
              preaccepts + crashes < members_of(p->replies))
         propose_noop(e, i, fx); /* it was not committed at once, and never will be */
-    else if (!e->rules->must_try(preaccepts, tolerated))
+    else if (!e->rules->must_try(preaccepts, e->c.nodes))
         commit_propose(e, i, p->ballot, ENTRY_COMMAND, &p->original, fx);
     else
         try_preaccept(e, i, fx);

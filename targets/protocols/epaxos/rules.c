@@ -2,10 +2,8 @@
 #include "targets/protocols/epaxos/epaxos_internal.h"
 
 uint32_t epaxos_rule_fast_quorum(uint8_t nodes) {
-    uint32_t tolerated = (nodes - 1u) / 2;
-    uint32_t quorum = tolerated + (tolerated + 1) / 2;
-    uint32_t majority = majority_of(nodes);
-    return quorum > majority ? quorum : majority;
+    uint32_t tolerated = nodes - majority_of(nodes), absent = (nodes - tolerated + 1) / 2;
+    return nodes - (absent < tolerated ? absent : tolerated);
 }
 bool epaxos_rule_may_commit_fast(uint32_t unchanged, uint32_t replies) {
     return unchanged == replies;
@@ -20,8 +18,8 @@ uint32_t epaxos_rule_voted_ballot(uint32_t promised, uint32_t accepted) {
 bool epaxos_rule_leader_answered(bool leader_in_quorum) {
     return leader_in_quorum;
 }
-bool epaxos_rule_must_try(uint32_t preaccepts, uint32_t tolerated) {
-    return preaccepts < tolerated;
+bool epaxos_rule_must_try(uint32_t preaccepts, uint8_t nodes) {
+    return preaccepts + 1 < majority_of(nodes);
 }
 bool epaxos_rule_may_execute(uint32_t number, uint32_t committed) {
     return number <= committed;
