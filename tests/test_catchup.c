@@ -2,6 +2,7 @@
  * those who send it take newer ones all the time, and although several could send one; what was lost is sent again
  * where a link is longer than a heartbeat; and no number of large commands fills the memory for good. */
 #include "tests/step_cluster.h"
+#include "tests/support.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -139,7 +140,7 @@ static struct config little_memory(uint64_t seed) {
  * one has forgotten that another lacks, must not hold them up. */
 static void little_memory_holds_nobody_up_for_good(void **state) {
     (void)state;
-    uint64_t seeds = getenv("HARROW_TEST_LONG") ? 8000 : 150;
+    uint64_t seeds = rounds(150);
     for (size_t k = 0; k < sizeof protocols / sizeof *protocols; k++) {
         uint64_t ok = 0;
         for (uint64_t seed = 1; seed <= seeds; seed++) {

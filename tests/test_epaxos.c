@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "targets/protocols/epaxos/epaxos.h"
+#include "tests/support.h"
 
 enum { NODES_MAX = 6, KEYS = 4, MESSAGES_MAX = 4096, COMMANDS_MAX = 4000, DISK_MAX = 1 << 16 };
 
@@ -526,14 +527,9 @@ static struct outcome run(uint8_t nodes, uint64_t seed, const struct epaxos_rule
     return o;
 }
 
-static uint64_t runs(void) {
-    const char *wanted = getenv("EPAXOS_RUNS");
-    return wanted ? strtoull(wanted, NULL, 10) : 60;
-}
-
 static void all_is_well(uint8_t nodes, uint32_t snapshots, uint32_t steps, uint32_t conflicts, uint32_t disturbance) {
     size_t fast = 0, slow = 0, answered = 0;
-    for (uint64_t seed = 1; seed <= runs(); seed++) {
+    for (uint64_t seed = 1; seed <= rounds(60); seed++) {
         struct outcome o = run(nodes, seed, NULL, snapshots, steps, conflicts, disturbance);
         if (o.broken) fail_msg("%u nodes, seed %llu: %s", nodes, (unsigned long long)seed, o.broken);
         fast += o.fast;

@@ -4,6 +4,7 @@
 #include "targets/protocols/epaxos/epaxos.h"
 #include "targets/protocols/quorum.h"
 #include "tests/step_cluster.h"
+#include "tests/support.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -359,10 +360,8 @@ static void the_rest_goes_on(uint8_t nodes, uint64_t seed) {
 
 static void with_a_minority_dead_for_good_all_that_was_begun_ends(void **state) {
     (void)state;
-    const char *wanted = getenv("EPAXOS_RUNS");
-    uint64_t runs = wanted ? strtoull(wanted, NULL, 10) : 10;
     for (uint8_t nodes = 3; nodes <= STEP_NODES_MAX; nodes++)
-        for (uint64_t seed = 1; seed <= runs; seed++) the_rest_goes_on(nodes, seed);
+        for (uint64_t seed = 1; seed <= rounds(10); seed++) the_rest_goes_on(nodes, seed);
 }
 
 int main(void) {
